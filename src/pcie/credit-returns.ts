@@ -1,0 +1,56 @@
+/**
+ * Credits on their way back to a sender: a FIFO of (time, class, data credits). [PCIE] 2.6.1.2
+ * @module
+ */
+import type { FlowClass } from './tlp.ts';
+
+export class CreditReturns {
+  #times = new Float64Array(64);
+  #grants = new Int32Array(64);
+  #mask = 63;
+  #head = 0;
+  #count = 0;
+
+  /** When the oldest arrives, ps; -1 when none is on the way. */
+  get nextPs(): number {
+    return this.#count === 0 ? -1 : (this.#times[this.#head] ?? -1);
+  }
+
+  /** Adds one header credit and `dataCredits`; times never decrease. */
+  push(timePs: number, flowClass: FlowClass, dataCredits: number): void {
+    if (this.#count > this.#mask) this.#grow();
+    const slot = (this.#head + this.#count) & this.#mask;
+    this.#times[slot] = timePs;
+    this.#grants[slot] = flowClass | (dataCredits << 2);
+    this.#count++;
+  }
+
+  /** Adds all that has arrived by `nowPs` to the available credits, by class. Infinite ones stay so. */
+  collect(nowPs: number, headers: Float64Array, data: Float64Array): void {
+    while (this.#count > 0 && (this.#times[this.#head] ?? 0) <= nowPs) {
+      const grant = this.#grants[this.#head] ?? 0;
+      const flowClass = grant & 3;
+      const h = headers[flowClass] ?? 0;
+      if (h < Number.MAX_SAFE_INTEGER) headers[flowClass] = h + 1;
+      const d = data[flowClass] ?? 0;
+      if (d < Number.MAX_SAFE_INTEGER) data[flowClass] = d + (grant >> 2);
+      this.#head = (this.#head + 1) & this.#mask;
+      this.#count--;
+    }
+  }
+
+  #grow(): void {
+    const size = (this.#mask + 1) * 2;
+    const times = new Float64Array(size);
+    const grants = new Int32Array(size);
+    for (let i = 0; i < this.#count; i++) {
+      const from = (this.#head + i) & this.#mask;
+      times[i] = this.#times[from] ?? 0;
+      grants[i] = this.#grants[from] ?? 0;
+    }
+    this.#times = times;
+    this.#grants = grants;
+    this.#mask = size - 1;
+    this.#head = 0;
+  }
+}

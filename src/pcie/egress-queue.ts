@@ -1,0 +1,69 @@
+/**
+ * What waits to leave a port: one FIFO for posted, non-posted and completion TLPs, and which of their
+ * heads may go next under the ordering rules. Credits are the caller's to check. [PCIE] 2.4.1
+ * @module
+ */
+import { FlowClass, type Tlp } from './tlp.ts';
+import { TlpRing } from './tlp-ring.ts';
+
+const { Posted, NonPosted, Completion } = FlowClass;
+
+export class EgressQueue {
+  readonly #posted = new TlpRing();
+  readonly #nonPosted = new TlpRing();
+  readonly #completions = new TlpRing();
+  #order = 0;
+
+  get count(): number {
+    return this.#posted.count + this.#nonPosted.count + this.#completions.count;
+  }
+
+  /** TLPs of one class. */
+  countOf(flowClass: FlowClass): number {
+    return this.#ring(flowClass).count;
+  }
+
+  /** The oldest TLP of a class, or null. */
+  head(flowClass: FlowClass): Tlp | null {
+    return this.#ring(flowClass).peek();
+  }
+
+  push(tlp: Tlp): void {
+    // Compared as a difference, so that the counter may wrap.
+    this.#order = (this.#order + 1) | 0;
+    tlp.order = this.#order;
+    this.#ring(tlp.flowClass).push(tlp);
+  }
+
+  /** Removes the head of a class. */
+  drop(flowClass: FlowClass): void {
+    this.#ring(flowClass).drop();
+  }
+
+  /**
+   * The TLP to send now, or null when none may go. `blocked` has bit 1 << class set for each class
+   * whose head lacks credits. A posted TLP may pass what is blocked; nothing passes an older posted
+   * one, but for completions with relaxed ordering.
+   */
+  next(blocked: number): Tlp | null {
+    const posted = this.#posted.peek();
+    const nonPosted = this.#nonPosted.peek();
+    const completion = this.#completions.peek();
+    let best = posted !== null && (blocked & (1 << Posted)) === 0 ? posted : null;
+    if (completion !== null && (blocked & (1 << Completion)) === 0) {
+      const free = completion.relaxedOrdering || !isOlder(posted, completion);
+      if (free && !isOlder(best, completion)) best = completion;
+    }
+    if (nonPosted !== null && (blocked & (1 << NonPosted)) === 0) {
+      if (!isOlder(posted, nonPosted) && !isOlder(best, nonPosted)) best = nonPosted;
+    }
+    return best;
+  }
+
+  #ring(flowClass: FlowClass): TlpRing {
+    if (flowClass === Posted) return this.#posted;
+    return flowClass === NonPosted ? this.#nonPosted : this.#completions;
+  }
+}
+
+const isOlder = (a: Tlp | null, b: Tlp): boolean => a !== null && ((a.order - b.order) | 0) < 0;

@@ -1,0 +1,99 @@
+/**
+ * What all components of one machine share: kernel, fidelity, TLP pool, digest, counters and the probe.
+ * @module
+ */
+
+import { SparseMemory } from '#emu/memory/sparse-memory.ts';
+import type { Kernel } from '#emu/sim/kernel.ts';
+import type { Port } from './port.ts';
+import { type Tlp, TlpPool } from './tlp.ts';
+import { TraceHash } from './trace-hash.ts';
+
+export type Fidelity = 'timed' | 'functional';
+
+/** Why a component would not carry or accept a TLP. */
+export type FabricError =
+  | 'unsupported-request'
+  | 'acs-violation'
+  | 'unexpected-completion'
+  | 'peer-refused'
+  | 'translation-fault';
+
+/** Observation points of the fabric; null when nobody looks. An observer must not touch what it is shown. */
+export interface TlpProbe {
+  /** A TLP starts on the wire of `port`'s link. Timed fidelity only. */
+  sent(port: Port, tlp: Tlp): void;
+  /** A TLP, or in functional fidelity a decided piece, reached the component at `path`. */
+  delivered(path: string, tlp: Tlp): void;
+  /** A component refused a TLP. */
+  refused(path: string, error: FabricError, tlp: Tlp): void;
+}
+
+const SCRATCH_BYTES = 8192;
+
+export class Fabric {
+  readonly kernel: Kernel;
+  readonly fidelity: Fidelity;
+  readonly tlps: TlpPool;
+  readonly traceHash = new TraceHash();
+  /** Two pages for accesses that pass through registers; contents last until the next access. */
+  readonly scratch = new SparseMemory(SCRATCH_BYTES, 'fabric scratch');
+  probe: TlpProbe | null = null;
+  /** TLPs that reached their target. */
+  delivered = 0;
+  /** Link crossings. */
+  hops = 0;
+  #components = 0;
+  readonly #errors = new Map<string, number>();
+
+  /** @param maxPayloadBytes the largest payload that any function supports */
+  constructor(kernel: Kernel, fidelity: Fidelity, maxPayloadBytes = 512) {
+    this.kernel = kernel;
+    this.fidelity = fidelity;
+    this.tlps = new TlpPool(maxPayloadBytes);
+  }
+
+  get functional(): boolean {
+    return this.fidelity === 'functional';
+  }
+
+  /** Number of the next component, for the digest. */
+  nextIndex(): number {
+    return this.#components++;
+  }
+
+  /** Notes a TLP at its target. */
+  arrived(path: string, component: number, tlp: Tlp): void {
+    this.delivered++;
+    const hash = this.traceHash;
+    const isCompletion = tlp.kind >= 6;
+    hash.deliver(
+      this.kernel.now,
+      component,
+      tlp.kind,
+      isCompletion ? tlp.lowerAddress : tlp.address,
+      tlp.sizeBytes,
+      tlp.tag,
+      isCompletion ? tlp.status : 0,
+    );
+    if (tlp.payloadBytes > 0) hash.payload(tlp.payloadAt, tlp.payloadBytes);
+    if (this.probe !== null) this.probe.delivered(path, tlp);
+  }
+
+  /** Counts and shows a refusal. */
+  refuse(path: string, error: FabricError, tlp: Tlp): void {
+    const key = `${path} ${error}`;
+    this.#errors.set(key, (this.#errors.get(key) ?? 0) + 1);
+    if (this.probe !== null) this.probe.refused(path, error, tlp);
+  }
+
+  /** Refusals so far, by `path error`. */
+  get errors(): ReadonlyMap<string, number> {
+    return this.#errors;
+  }
+
+  dispose(): void {
+    this.tlps.dispose();
+    this.scratch.dispose();
+  }
+}

@@ -1,0 +1,79 @@
+/**
+ * Link speeds, widths and receive credits: what a link costs, not what crosses it.
+ * [PCIE] 2.6.1, 4.2
+ * @module
+ */
+import { usage } from '#emu/base/errors.ts';
+
+export interface LinkSpec {
+  /** PCI Express generation, 1 to 5. */
+  readonly gen: 1 | 2 | 3 | 4 | 5;
+  /** Lanes. */
+  readonly width: 1 | 2 | 4 | 8 | 16;
+  /** One-way time of flight with both PHYs, ps. Default 10 ns. */
+  readonly propagationPs?: number;
+}
+
+/** Receive buffer advertised at initialisation; 0 means infinite. [PCIE] 2.6.1 */
+export interface Credits {
+  readonly PH: number;
+  readonly PD: number;
+  readonly NPH: number;
+  readonly NPD: number;
+  readonly CplH: number;
+  readonly CplD: number;
+}
+
+const LANE_RATES: Readonly<Record<number, { gigatransfers: number; encoding: number }>> = {
+  1: { gigatransfers: 2.5, encoding: 8 / 10 },
+  2: { gigatransfers: 5, encoding: 8 / 10 },
+  3: { gigatransfers: 8, encoding: 128 / 130 },
+  4: { gigatransfers: 16, encoding: 128 / 130 },
+  5: { gigatransfers: 32, encoding: 128 / 130 },
+};
+const WIDTHS: readonly number[] = [1, 2, 4, 8, 16];
+export const DEFAULT_LINK: LinkSpec = { gen: 4, width: 16 };
+export const DEFAULT_PROPAGATION_PS = 10_000;
+
+/** What a port with a full-size buffer advertises: the most that unscaled counters allow. [PCIE] 2.6.1.2 */
+export const FULL_CREDITS: Credits = {
+  PH: 127,
+  PD: 2032,
+  NPH: 127,
+  NPD: 127,
+  CplH: 127,
+  CplD: 2032,
+};
+/** Endpoints and root complexes that sink completions advertise them infinite. [PCIE] 2.6.1 */
+export const ENDPOINT_CREDITS: Credits = { ...FULL_CREDITS, CplH: 0, CplD: 0 };
+
+/** @throws USAGE for a generation or width that no link has. */
+export function checkLink(link: LinkSpec, where: string): void {
+  if (!LANE_RATES[link.gen]) {
+    throw usage(`${where}: link gen must be one of 1, 2, 3, 4, 5; got ${link.gen}`);
+  }
+  if (!WIDTHS.includes(link.width)) {
+    throw usage(`${where}: link width must be one of ${WIDTHS.join(', ')}; got ${link.width}`);
+  }
+  const propagation = link.propagationPs ?? 0;
+  if (!Number.isInteger(propagation) || propagation < 0 || propagation > 1e9) {
+    throw usage(`${where}: propagationPs must be an integer of 0 to 1e9; got ${propagation}`);
+  }
+}
+
+/** Time of one byte over all lanes, ps. */
+export function psPerByte(link: LinkSpec): number {
+  const rate = LANE_RATES[link.gen];
+  if (!rate) throw usage(`link gen must be one of 1, 2, 3, 4, 5; got ${link.gen}`);
+  return 8000 / (rate.gigatransfers * rate.encoding * link.width);
+}
+
+const LONGEST_TLP_BYTES = 4096 + 64;
+
+/** Serialisation time in ps by wire bytes / 4, so that the hot path looks it up. */
+export function serialisationTable(link: LinkSpec): Int32Array {
+  const perByte = psPerByte(link);
+  const table = new Int32Array(LONGEST_TLP_BYTES / 4 + 1);
+  for (let dw = 0; dw < table.length; dw++) table[dw] = Math.round(dw * 4 * perByte);
+  return table;
+}

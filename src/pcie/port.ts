@@ -1,0 +1,256 @@
+/**
+ * One end of a link: queues what leaves, spends the receiver's credits, serialises, and hands what
+ * arrives to its owner. One class for every kind of port. [PCIE] 2.6, 4.2
+ * @module
+ */
+import type { EventArg, Target } from '#emu/sim/kernel.ts';
+import type { Component } from './component.ts';
+import { CreditReturns } from './credit-returns.ts';
+import { EgressQueue } from './egress-queue.ts';
+import type { Fabric } from './fabric.ts';
+import { type Credits, DEFAULT_PROPAGATION_PS, type LinkSpec, serialisationTable } from './link.ts';
+import { FlowClass, Tlp } from './tlp.ts';
+
+const Op = { Arrive: 0, Pump: 1 } as const;
+const { Posted, NonPosted, Completion } = FlowClass;
+
+/** Slots of {@link Port.counters}: everything that left by this port. */
+export const LinkCounter = {
+  tlps: 0,
+  wireBytes: 1,
+  /** Payload of user data. */
+  dataBytes: 2,
+  /** Payload of queue entries, lists, doorbells, interrupts and configuration. */
+  controlBytes: 3,
+} as const;
+
+/** Time from freeing a receive buffer to the sender's use of its credits, without the way back, ps. */
+const UPDATE_FC_PS = 4_000;
+
+export interface PortOptions {
+  /** Credits that this port advertises for its receive buffers. */
+  readonly credits: Credits;
+  /** Time from arrival to the owner's decision, ps. */
+  readonly ingressLatencyPs?: number;
+  /** Decide once the header is there and forward before the tail is. */
+  readonly cutThrough?: boolean;
+}
+
+export class Port implements Target {
+  readonly path: string;
+  readonly owner: Component;
+  /** Position among the owner's ports. */
+  readonly index: number;
+  readonly fabric: Fabric;
+  readonly options: PortOptions;
+  readonly counters = new Float64Array(4);
+  link: LinkSpec | null = null;
+  #peer: Port | null = null;
+  readonly #queue = new EgressQueue();
+  #serialisation: Int32Array = new Int32Array(0);
+  #propagationPs = 0;
+  #headerPs = 0;
+  #busyUntil = -0.5;
+  #pumpPending = false;
+  #pumping = false;
+  /** Waiting for credits that nobody has returned yet. */
+  #starved = false;
+  /** Available at the peer, by flow class; infinite is Number.MAX_SAFE_INTEGER, so never consumed. */
+  readonly #headers = new Float64Array(3);
+  readonly #data = new Float64Array(3);
+  readonly #returns = new CreditReturns();
+
+  constructor(fabric: Fabric, owner: Component, index: number, path: string, options: PortOptions) {
+    this.fabric = fabric;
+    this.owner = owner;
+    this.index = index;
+    this.path = path;
+    this.options = options;
+  }
+
+  /** The other end; null when nothing is plugged in. */
+  get peer(): Port | null {
+    return this.#peer;
+  }
+
+  /** TLPs of a class that wait here. */
+  queued(flowClass: FlowClass): number {
+    return this.#queue.countOf(flowClass);
+  }
+
+  /** Everything that waits here. */
+  get backlog(): number {
+    return this.#queue.count;
+  }
+
+  /** Credits available for a class right now: headers and 16-byte data units. */
+  credits(flowClass: FlowClass): { headers: number; data: number } {
+    this.#collect();
+    return { headers: this.#headers[flowClass] ?? 0, data: this.#data[flowClass] ?? 0 };
+  }
+
+  /** Joins two ports by a link that is already trained. */
+  static connect(a: Port, b: Port, link: LinkSpec): void {
+    a.#attach(b, link);
+    b.#attach(a, link);
+  }
+
+  #attach(peer: Port, link: LinkSpec): void {
+    this.#peer = peer;
+    this.link = link;
+    this.#serialisation = serialisationTable(link);
+    this.#propagationPs = link.propagationPs ?? DEFAULT_PROPAGATION_PS;
+    this.#headerPs = this.#serialisation[24 / 4] ?? 0;
+    const { PH, PD, NPH, NPD, CplH, CplD } = peer.options.credits;
+    const start = (advertised: number): number =>
+      advertised === 0 ? Number.MAX_SAFE_INTEGER : advertised;
+    this.#headers.set([start(PH), start(NPH), start(CplH)]);
+    this.#data.set([start(PD), start(NPD), start(CplD)]);
+  }
+
+  /** Queues a TLP and sends it when order, credits and the wire allow. */
+  send(tlp: Tlp): void {
+    this.#queue.push(tlp);
+    if (!this.#pumpPending && !this.#pumping) this.#pump();
+  }
+
+  handle(op: number, arg: EventArg): void {
+    if (op === Op.Arrive) {
+      if (arg instanceof Tlp) this.owner.receive(this, arg);
+      return;
+    }
+    this.#pumpPending = false;
+    this.#pump();
+  }
+
+  /** Frees the receive buffer that `tlp` took here, so the sender gets its credits back. */
+  release(tlp: Tlp): void {
+    const sender = this.#peer;
+    if (sender === null) return;
+    tlp.ingress = null;
+    const delayPs = UPDATE_FC_PS + this.#propagationPs;
+    sender.#returned(tlp.flowClass, tlp.dataCredits, delayPs);
+  }
+
+  /** Adds what crossed in functional fidelity, where no TLP is built. */
+  count(tlp: Tlp): void {
+    const { counters } = this;
+    const bytes = tlp.payloadBytes;
+    if (tlp.purpose === 0) counters[2] = (counters[2] ?? 0) + bytes;
+    else counters[3] = (counters[3] ?? 0) + bytes;
+  }
+
+  #returned(flowClass: FlowClass, dataCredits: number, delayPs: number): void {
+    const { kernel } = this.fabric;
+    this.#returns.push(kernel.now + delayPs, flowClass, dataCredits);
+    if (this.#starved && !this.#pumpPending) {
+      this.#starved = false;
+      this.#pumpPending = true;
+      kernel.schedule(delayPs, this, Op.Pump, null);
+    }
+  }
+
+  /** Moves credits that have arrived by now to the available ones. */
+  #collect(): void {
+    this.#returns.collect(this.fabric.kernel.now, this.#headers, this.#data);
+  }
+
+  #pump(): void {
+    if (this.#peer === null) return this.#discard();
+    this.#pumping = true;
+    const { kernel } = this.fabric;
+    while (this.#queue.count > 0) {
+      const wait = this.#busyUntil - kernel.now;
+      if (wait > 0) {
+        this.#wake(wait);
+        break;
+      }
+      this.#collect();
+      const tlp = this.#queue.next(this.#blocked());
+      if (tlp === null) {
+        this.#starve();
+        break;
+      }
+      this.#queue.drop(tlp.flowClass);
+      this.#transmit(tlp, this.#peer);
+    }
+    this.#pumping = false;
+  }
+
+  /** Bit 1 << class for each class whose head lacks credits. */
+  #blocked(): number {
+    const queue = this.#queue;
+    let blocked = 0;
+    if (queue.countOf(Posted) > 0 && !this.#affordable(Posted)) blocked |= 1 << Posted;
+    if (queue.countOf(NonPosted) > 0 && !this.#affordable(NonPosted)) blocked |= 1 << NonPosted;
+    if (queue.countOf(Completion) > 0 && !this.#affordable(Completion)) blocked |= 1 << Completion;
+    return blocked;
+  }
+
+  #affordable(flowClass: FlowClass): boolean {
+    const head = this.#queue.head(flowClass);
+    const headers = this.#headers[flowClass] ?? 0;
+    const data = this.#data[flowClass] ?? 0;
+    return head !== null && headers >= 1 && data >= head.dataCredits;
+  }
+
+  #transmit(tlp: Tlp, peer: Port): void {
+    const { kernel, probe } = this.fabric;
+    const { now } = kernel;
+    const serialisePs = this.#serialisation[tlp.wireBytes >> 2] ?? 0;
+    // A cut-through owner may have decided before the tail arrived: the tail bounds how early this ends.
+    let start: number = now;
+    if (tlp.ingress !== null && tlp.tailReadyPs - serialisePs > start) {
+      start = Math.ceil(tlp.tailReadyPs - serialisePs);
+    }
+    this.#busyUntil = start + serialisePs;
+    this.#spend(tlp);
+    if (tlp.ingress !== null) tlp.ingress.release(tlp);
+    this.#countSent(tlp);
+    if (probe !== null) probe.sent(this, tlp);
+    const { ingressLatencyPs = 0, cutThrough = false } = peer.options;
+    const wholePs = serialisePs + this.#propagationPs + ingressLatencyPs;
+    const headPs = cutThrough ? this.#headerPs + this.#propagationPs + ingressLatencyPs : wholePs;
+    tlp.ingress = peer;
+    tlp.tailReadyPs = start + wholePs;
+    const lead = Math.min(headPs, wholePs);
+    kernel.schedule(start - now + lead, peer, Op.Arrive, tlp);
+    this.owner.sent(this, tlp.flowClass);
+  }
+
+  #spend(tlp: Tlp): void {
+    const { flowClass } = tlp;
+    const headers = this.#headers[flowClass] ?? 0;
+    if (headers < Number.MAX_SAFE_INTEGER) this.#headers[flowClass] = headers - 1;
+    const data = this.#data[flowClass] ?? 0;
+    if (data < Number.MAX_SAFE_INTEGER) this.#data[flowClass] = data - tlp.dataCredits;
+  }
+
+  #countSent(tlp: Tlp): void {
+    const { counters } = this;
+    this.fabric.hops++;
+    counters[0] = (counters[0] ?? 0) + 1;
+    counters[1] = (counters[1] ?? 0) + tlp.wireBytes;
+    this.count(tlp);
+  }
+
+  #wake(delayPs: number): void {
+    this.#pumpPending = true;
+    this.fabric.kernel.schedule(delayPs, this, Op.Pump, null);
+  }
+
+  #starve(): void {
+    const next = this.#returns.nextPs;
+    if (next >= 0) this.#wake(next - this.fabric.kernel.now);
+    else this.#starved = true;
+  }
+
+  /** Nothing is plugged in: what is sent here is lost. The owner's decision answers reads before that. */
+  #discard(): void {
+    for (let tlp = this.#queue.next(0); tlp !== null; tlp = this.#queue.next(0)) {
+      this.#queue.drop(tlp.flowClass);
+      if (tlp.ingress !== null) tlp.ingress.release(tlp);
+      this.fabric.tlps.give(tlp);
+    }
+  }
+}

@@ -1,0 +1,256 @@
+/**
+ * Requests of the CPU: configuration and MMIO, to functions of the root complex itself or down as TLPs.
+ * [PCIE] 2.2.6, 7.2
+ * @module
+ */
+
+import { invariant } from '#emu/base/errors.ts';
+import { type Bdf, bdfBus, hex, type PhysAddr } from '#emu/base/units.ts';
+import { AddressMap } from '#emu/memory/address-map.ts';
+import { arena } from '#emu/memory/arena.ts';
+import type { EventArg, Target } from '#emu/sim/kernel.ts';
+import type { Pending } from '#emu/sim/pending.ts';
+import type { BarHandler } from './bar-space.ts';
+import type { BridgeTable } from './bridge-table.ts';
+import { Purpose } from './dma-status.ts';
+import { FunctionalPath } from './functional.ts';
+import type { Port } from './port.ts';
+import type { RootComplex } from './root-complex.ts';
+import { type Tlp, TlpKind } from './tlp.ts';
+
+const TAGS = 256;
+/** An access that stays inside the root complex, ps. */
+const INTERNAL_PS = 20_000;
+const ALL_ONES: Readonly<Record<number, number>> = { 1: 0xff, 2: 0xffff, 4: 0xffff_ffff };
+
+/** A CPU request that waits for its answer. */
+class CpuRequest {
+  kind: TlpKind = TlpKind.MRd;
+  target = 0;
+  address = 0;
+  size: 1 | 2 | 4 = 4;
+  value = 0;
+  port: Port | null = null;
+  readonly pending: Pending<number>;
+  constructor(pending: Pending<number>) {
+    this.pending = pending;
+  }
+}
+
+export class RootRequester implements Target {
+  readonly path: string;
+  readonly #root: RootComplex;
+  readonly #table: BridgeTable;
+  readonly #internal = new AddressMap<BarHandler>();
+  readonly #functional: FunctionalPath | null;
+  readonly #outstanding: (CpuRequest | null)[] = new Array<CpuRequest | null>(TAGS).fill(null);
+  /** Tags in the order in which they became free. */
+  readonly #freeTags: number[] = Array.from({ length: TAGS }, (_, i) => i);
+  readonly #waiting: CpuRequest[] = [];
+
+  constructor(root: RootComplex, table: BridgeTable) {
+    this.#root = root;
+    this.path = `${root.path}.cpu`;
+    this.#table = table;
+    this.#functional = root.fabric.functional ? new FunctionalPath(root.fabric) : null;
+  }
+
+  addInternal(base: PhysAddr, sizeBytes: number, handler: BarHandler): void {
+    this.#internal.add(base, sizeBytes, handler);
+  }
+
+  configRead(target: Bdf, offset: number, size: 1 | 2 | 4): Pending<number> {
+    return this.#config(TlpKind.CfgRd1, target, offset, size, 0).pending;
+  }
+
+  configWrite(target: Bdf, offset: number, size: 1 | 2 | 4, value: number): Pending<void> {
+    const done = this.#root.fabric.kernel.pending<void>(`${this.path} config write`);
+    const { pending } = this.#config(TlpKind.CfgWr1, target, offset, size, value);
+    pending.onDone(() => done.complete());
+    return done;
+  }
+
+  mmioRead(address: PhysAddr, size: 1 | 2 | 4): Pending<number> {
+    const request = this.#request('MMIO read', TlpKind.MRd, address, size);
+    const inside = this.#internal.entryAt(address);
+    const port = inside ? undefined : this.#portFor(address);
+    if (inside) {
+      const at = this.#root.fabric.scratch.ensureFrame(0);
+      inside.value.mmioRead(address - inside.base, size, arena.view, at);
+      this.#answerLater(request, readValue(at, size), INTERNAL_PS);
+    } else if (port === undefined) {
+      this.#answerLater(request, ALL_ONES[size] ?? 0, INTERNAL_PS);
+    } else {
+      this.#dispatch(request, port);
+    }
+    return request.pending;
+  }
+
+  mmioWrite(address: PhysAddr, size: 1 | 2 | 4 | 8, lo: number, hi: number): void {
+    const { fabric } = this.#root;
+    const inside = this.#internal.entryAt(address);
+    if (inside) {
+      const at = fabric.scratch.ensureFrame(0);
+      writeValue(at, size, lo, hi);
+      return inside.value.mmioWrite(address - inside.base, size, arena.view, at);
+    }
+    const port = this.#portFor(address);
+    if (port === undefined) return;
+    if (this.#functional !== null) {
+      writeValue(fabric.scratch.ensureFrame(SECOND_PAGE), size, lo, hi);
+      const { scratch } = fabric;
+      const { Control } = Purpose;
+      return this.#functional.write(port, 0, address, size, scratch, SECOND_PAGE, Control);
+    }
+    const tlp = fabric.tlps.take();
+    tlp.kind = TlpKind.MWr;
+    tlp.address = address;
+    tlp.sizeBytes = size;
+    this.#own(tlp);
+    writeValue(tlp.payloadAt, size, lo, hi);
+    port.send(tlp);
+  }
+
+  /** Takes the completion of a CPU request. */
+  complete(tlp: Tlp): void {
+    const request = this.#outstanding[tlp.tag] ?? null;
+    if (request === null) {
+      this.#root.fabric.refuse(this.path, 'unexpected-completion', tlp);
+      return;
+    }
+    this.#outstanding[tlp.tag] = null;
+    this.#freeTags.push(tlp.tag);
+    const hasData = tlp.kind === TlpKind.CplD;
+    const failed = tlp.status !== 0;
+    const value = hasData ? readValue(tlp.payloadAt, request.size) : 0;
+    request.pending.complete(failed ? (ALL_ONES[request.size] ?? 0) : value);
+    const next = this.#waiting.shift();
+    if (next) this.#issue(next);
+  }
+
+  handle(_op: number, arg: EventArg): void {
+    if (arg instanceof CpuRequest) arg.pending.complete(arg.value);
+  }
+
+  #config(kind: TlpKind, target: Bdf, offset: number, size: 1 | 2 | 4, value: number): CpuRequest {
+    invariant(
+      offset % size === 0 && offset < 4096,
+      `configuration access at ${hex(offset)}/${size}`,
+    );
+    const name = kind === TlpKind.CfgRd1 ? 'config read' : 'config write';
+    const request = this.#request(name, kind, offset, size);
+    request.target = target;
+    request.value = value;
+    const bus = bdfBus(target);
+    if (bus === 0) {
+      const answer = this.#configureInternal(request);
+      this.#answerLater(request, answer, INTERNAL_PS);
+      return request;
+    }
+    const index = this.#table.findBus(bus);
+    const port = this.#root.ports[index];
+    const bridge = this.#root.bridges[index];
+    const isDirect = bridge !== undefined && bridge.secondary === bus;
+    const isAnotherDevice = isDirect && ((target >>> 3) & 31) !== 0;
+    if (!port?.peer || isAnotherDevice) {
+      this.#answerLater(request, ALL_ONES[size] ?? 0, INTERNAL_PS);
+      return request;
+    }
+    if (isDirect) request.kind = kind === TlpKind.CfgRd1 ? TlpKind.CfgRd0 : TlpKind.CfgWr0;
+    this.#dispatch(request, port);
+    return request;
+  }
+
+  /** Bus 0: the host bridge and the root ports, without a TLP. */
+  #configureInternal(request: CpuRequest): number {
+    const device = (request.target >>> 3) & 31;
+    const { hostBridge, bridges } = this.#root;
+    const config = device === 0 ? hostBridge : bridges[device - 1];
+    if (!config || (request.target & 7) !== 0) return ALL_ONES[request.size] ?? 0;
+    if (request.kind === TlpKind.CfgRd1) return config.read(request.address, request.size);
+    config.write(request.address, request.size, request.value);
+    return 0;
+  }
+
+  #request(name: string, kind: TlpKind, address: number, size: 1 | 2 | 4): CpuRequest {
+    const { kernel } = this.#root.fabric;
+    const request = new CpuRequest(kernel.pending<number>(`${this.path} ${name}`));
+    request.kind = kind;
+    request.address = address;
+    request.size = size;
+    return request;
+  }
+
+  #dispatch(request: CpuRequest, port: Port): void {
+    request.port = port;
+    if (this.#functional === null) this.#issue(request);
+    else this.#answerLater(request, this.#atOnce(this.#functional, request, port), 0);
+  }
+
+  #atOnce(path: FunctionalPath, request: CpuRequest, port: Port): number {
+    const { kind, target, address, size, value } = request;
+    const ones = ALL_ONES[size] ?? 0;
+    if (kind !== TlpKind.MRd) {
+      const got = path.config(port, kind, target, address, size, value);
+      return got < 0 ? ones : got;
+    }
+    const { scratch } = this.#root.fabric;
+    const status = path.read(port, 0, address, size, scratch, SECOND_PAGE, Purpose.Control);
+    return status === 0 ? readValue(scratch.ensureFrame(SECOND_PAGE), size) : ones;
+  }
+
+  #issue(request: CpuRequest): void {
+    const { port } = request;
+    if (port === null) return;
+    const tag = this.#freeTags.shift();
+    if (tag === undefined) {
+      this.#waiting.push(request);
+      return;
+    }
+    this.#outstanding[tag] = request;
+    const tlp = this.#root.fabric.tlps.take();
+    tlp.kind = request.kind;
+    tlp.tag = tag;
+    tlp.targetId = request.target;
+    tlp.address = request.address;
+    tlp.sizeBytes = request.size;
+    this.#own(tlp);
+    if (tlp.payloadBytes > 0) writeValue(tlp.payloadAt, request.size, request.value, 0);
+    port.send(tlp);
+  }
+
+  #own(tlp: Tlp): void {
+    tlp.requester = 0;
+    tlp.purpose = Purpose.Control;
+    tlp.relaxedOrdering = false;
+    tlp.seal();
+  }
+
+  #answerLater(request: CpuRequest, value: number, delayPs: number): void {
+    const { fabric } = this.#root;
+    request.value = value;
+    fabric.kernel.schedule(fabric.functional ? 0 : delayPs, this, 0, request);
+  }
+
+  #portFor(address: number): Port | undefined {
+    const port = this.#root.ports[this.#table.findAddress(address)];
+    return port?.peer ? port : undefined;
+  }
+}
+
+/** Where CPU data lies in the fabric's scratch memory: not where register accesses pass through. */
+const SECOND_PAGE = 4096;
+
+function readValue(at: number, size: number): number {
+  const { view } = arena;
+  if (size === 1) return view.getUint8(at);
+  return size === 2 ? view.getUint16(at, true) : view.getUint32(at, true);
+}
+
+function writeValue(at: number, size: number, lo: number, hi: number): void {
+  const { view } = arena;
+  if (size === 1) view.setUint8(at, lo);
+  else if (size === 2) view.setUint16(at, lo, true);
+  else view.setUint32(at, lo, true);
+  if (size === 8) view.setUint32(at + 4, hi, true);
+}

@@ -1,0 +1,236 @@
+/**
+ * A PCI Express switch: one upstream port, downstream ports, and the routing between them with bridge windows
+ * and access control services. Routes; never touches payload. [PCIE] 2.2.4, 6.12, 7.3
+ * @module
+ */
+import type { SparseMemory } from '#emu/memory/sparse-memory.ts';
+import { BridgeTable, inWindow, isBelow, PeerPath, peerPath } from './bridge-table.ts';
+import { type Component, Decision, Verdict } from './component.ts';
+import { accessConfig, answerConfig, answerError, configValue } from './config-access.ts';
+import type { ConfigSpace } from './config-space.ts';
+import { DmaStatus } from './dma-status.ts';
+import type { Fabric } from './fabric.ts';
+import { FULL_CREDITS } from './link.ts';
+import { Port } from './port.ts';
+import {
+  FlowClass,
+  isCompletion,
+  isConfig,
+  isMemory,
+  isType1Config,
+  type Tlp,
+  toType0,
+} from './tlp.ts';
+
+export const DEFAULT_SWITCH_LATENCY_PS = 105_000;
+const UPSTREAM = 0;
+
+export interface SwitchOptions {
+  /** From the first byte at a port to the decision, ps. Default 105 ns. */
+  readonly latencyPs?: number;
+  /** Forward before the tail has arrived. Default true. */
+  readonly cutThrough?: boolean;
+  /** Type 1 functions: the upstream port's first, then each downstream port's. */
+  readonly bridges: readonly ConfigSpace[];
+  /** Paths of the ports, in the same order. */
+  readonly portPaths: readonly string[];
+}
+
+export class Switch implements Component {
+  readonly path: string;
+  readonly index: number;
+  /** Upstream port first. */
+  readonly ports: readonly Port[];
+  readonly bridges: readonly ConfigSpace[];
+  readonly #fabric: Fabric;
+  readonly #downstream: BridgeTable;
+  readonly #decision = new Decision();
+
+  constructor(fabric: Fabric, path: string, options: SwitchOptions) {
+    this.path = path;
+    this.bridges = options.bridges;
+    this.#fabric = fabric;
+    this.index = fabric.nextIndex();
+    const portOptions = {
+      credits: FULL_CREDITS,
+      ingressLatencyPs: options.latencyPs ?? DEFAULT_SWITCH_LATENCY_PS,
+      cutThrough: options.cutThrough ?? true,
+    };
+    this.ports = options.bridges.map(
+      (_, i) => new Port(fabric, this, i, options.portPaths[i] ?? `${path}.${i}`, portOptions),
+    );
+    this.#downstream = new BridgeTable(options.bridges.slice(1));
+    const refresh = (): void => this.#downstream.refresh();
+    for (const bridge of options.bridges.slice(1)) bridge.onWrite = refresh;
+  }
+
+  get upstream(): Port {
+    return this.#port(UPSTREAM);
+  }
+
+  decide(ingress: Port, tlp: Tlp, out: Decision): void {
+    out.address = tlp.address;
+    out.latencyPs = 0;
+    if (isMemory(tlp)) {
+      if (ingress.index === UPSTREAM) this.#fromAbove(tlp, out);
+      else this.#fromBelow(ingress, tlp, out);
+    } else if (isCompletion(tlp)) {
+      this.#completion(ingress, tlp, out);
+    } else {
+      this.#config(ingress, tlp, out);
+    }
+  }
+
+  receive(ingress: Port, tlp: Tlp): void {
+    const decision = this.#decision;
+    this.decide(ingress, tlp, decision);
+    if (decision.verdict === Verdict.Forward && decision.port !== null) {
+      decision.port.send(tlp);
+    } else {
+      this.#finish(ingress, tlp, decision);
+    }
+  }
+
+  sent(): void {
+    // A switch queues whatever it is given: its queues are bounded by the credits it advertises.
+  }
+
+  configure(_ingress: Port, tlp: Tlp, value: number): number {
+    const bridge = this.#localBridge(tlp);
+    return bridge === null ? 0 : accessConfig(bridge, tlp, value);
+  }
+
+  store(tlp: Tlp): number {
+    return tlp.sizeBytes;
+  }
+
+  load(tlp: Tlp, _decision: Decision, into: SparseMemory, at: number): number {
+    into.fill(at, tlp.sizeBytes, 0xff);
+    return tlp.sizeBytes;
+  }
+
+  #fromAbove(tlp: Tlp, out: Decision): void {
+    const down = inWindow(this.#bridge(UPSTREAM), tlp.address)
+      ? this.#downstream.findAddress(tlp.address)
+      : -1;
+    if (down < 0) out.refuse(Verdict.Unsupported, 'unsupported-request');
+    else this.#down(down + 1, out);
+  }
+
+  #fromBelow(ingress: Port, tlp: Tlp, out: Decision): void {
+    const bridge = this.#bridge(ingress.index);
+    if (!bridge.busMaster) return out.refuse(Verdict.Unsupported, 'unsupported-request');
+    if (bridge.acsSourceValidation && !isBelow(bridge, tlp.requester)) {
+      return out.refuse(Verdict.Violation, 'acs-violation');
+    }
+    const target = this.#downstream.findAddress(tlp.address) + 1;
+    if (target === 0) return this.#up(out);
+    if (target === ingress.index) {
+      // The target is below this very port: only a redirect further down explains it.
+      if (bridge.acsUpstreamForwarding) return this.#up(out);
+      return out.refuse(Verdict.Unsupported, 'unsupported-request');
+    }
+    const path = peerPath(bridge, target);
+    if (path === PeerPath.Direct) this.#down(target, out);
+    else if (path === PeerPath.Redirect) this.#up(out);
+    else out.refuse(Verdict.Violation, 'acs-violation');
+  }
+
+  #completion(ingress: Port, tlp: Tlp, out: Decision): void {
+    const target = this.#downstream.findBus(tlp.targetId >>> 8) + 1;
+    if (ingress.index === UPSTREAM) {
+      if (target === 0) out.refuse(Verdict.Drop, 'unexpected-completion');
+      else this.#down(target, out);
+      return;
+    }
+    const bridge = this.#bridge(ingress.index);
+    const isPeer = target !== 0 && target !== ingress.index;
+    if (target === ingress.index) {
+      if (bridge.acsUpstreamForwarding) out.forward(this.upstream);
+      else out.refuse(Verdict.Drop, 'unexpected-completion');
+    } else if (isPeer && !(bridge.acsCompletionRedirect && !tlp.relaxedOrdering)) {
+      this.#down(target, out);
+    } else {
+      out.forward(this.upstream);
+    }
+  }
+
+  #config(ingress: Port, tlp: Tlp, out: Decision): void {
+    if (ingress.index !== UPSTREAM) {
+      return out.refuse(Verdict.Unsupported, 'unsupported-request');
+    }
+    if (this.#localBridge(tlp) !== null) return out.local();
+    const bus = tlp.targetId >>> 8;
+    const down = isType1Config(tlp) ? this.#downstream.findBus(bus) : -1;
+    if (down < 0) return out.refuse(Verdict.Unsupported, 'unsupported-request');
+    const isLast = bus === this.#bridge(down + 1).secondary;
+    // Only device 0 can stand below a downstream port. [PCIE] 7.3.1
+    if (isLast && ((tlp.targetId >>> 3) & 31) !== 0) {
+      return out.refuse(Verdict.Unsupported, 'unsupported-request');
+    }
+    if (isLast) toType0(tlp);
+    this.#down(down + 1, out);
+  }
+
+  /** The own function that a configuration request addresses, or null. */
+  #localBridge(tlp: Tlp): ConfigSpace | null {
+    if (!isConfig(tlp)) return null;
+    if (!isType1Config(tlp)) return (tlp.targetId & 0xff) === 0 ? this.#bridge(UPSTREAM) : null;
+    if (tlp.targetId >>> 8 !== this.#bridge(UPSTREAM).secondary) return null;
+    const device = (tlp.targetId >>> 3) & 31;
+    const isDownstream = device + 1 < this.bridges.length && (tlp.targetId & 7) === 0;
+    return isDownstream ? this.#bridge(device + 1) : null;
+  }
+
+  #up(out: Decision): void {
+    if (this.#bridge(UPSTREAM).busMaster) out.forward(this.upstream);
+    else out.refuse(Verdict.Unsupported, 'unsupported-request');
+  }
+
+  #down(index: number, out: Decision): void {
+    const port = this.#port(index);
+    if (port.peer === null) out.refuse(Verdict.Unsupported, 'unsupported-request');
+    else out.forward(port);
+  }
+
+  /** Ends a TLP here: answers what wants an answer and gives the record and its buffer back. */
+  #finish(ingress: Port, tlp: Tlp, decision: Decision): void {
+    const { tlps } = this.#fabric;
+    const completer = this.#idOf(ingress);
+    if (decision.verdict === Verdict.Local) {
+      this.#fabric.arrived(this.path, this.index, tlp);
+      const value = this.configure(ingress, tlp, configValue(tlp));
+      ingress.send(answerConfig(tlps, tlp, tlp.targetId, value));
+    } else {
+      this.#fabric.refuse(ingress.path, decision.error, tlp);
+      if (tlp.flowClass === FlowClass.NonPosted) {
+        const status =
+          decision.verdict === Verdict.Violation
+            ? DmaStatus.CompleterAbort
+            : DmaStatus.UnsupportedRequest;
+        ingress.send(answerError(tlps, tlp, completer, status));
+      }
+    }
+    ingress.release(tlp);
+    tlps.give(tlp);
+  }
+
+  /** Requester ID of the function behind a port, from the bus numbers that software wrote. */
+  #idOf(port: Port): number {
+    const upstream = this.#bridge(UPSTREAM);
+    if (port.index === UPSTREAM) return upstream.primary << 8;
+    return (upstream.secondary << 8) | ((port.index - 1) << 3);
+  }
+
+  #port(index: number): Port {
+    const port = this.ports[index];
+    if (!port) throw new RangeError(`${this.path} has no port ${index}`);
+    return port;
+  }
+
+  #bridge(index: number): ConfigSpace {
+    const bridge = this.bridges[index];
+    if (!bridge) throw new RangeError(`${this.path} has no bridge ${index}`);
+    return bridge;
+  }
+}
