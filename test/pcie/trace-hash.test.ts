@@ -21,7 +21,9 @@ function digest({ seed = 1, address = 64, size = 1000, waitPs = 0, flip = -1 }: 
   one.kernel.runUntil(waitPs);
   a!.endpoint.write(dmaAddr(b!.bar + address), size, a!.memory, 0, Purpose.Data, null, 0);
   one.kernel.run();
-  return one.fabric.traceHash.digest;
+  const { digest: hash } = one.fabric.traceHash;
+  one.dispose();
+  return hash;
 }
 
 test('16 hex digits, the same for the same run', () => {
