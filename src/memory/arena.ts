@@ -14,6 +14,7 @@ interface WasmMemory {
 interface BulkExports {
   readonly copy: (dst: number, src: number, sizeBytes: number) => void;
   readonly fill: (at: number, byte: number, sizeBytes: number) => void;
+  readonly digest: (state: number, at: number, end: number) => void;
 }
 declare const WebAssembly: {
   readonly Memory: new (limits: { initial: number; maximum: number }) => WasmMemory;
@@ -54,6 +55,8 @@ export class Arena {
   readonly copy: (dst: number, src: number, sizeBytes: number) => void;
   /** Sets bytes to one value. */
   readonly fill: (at: number, byte: number, sizeBytes: number) => void;
+  /** Folds bytes `at` to `end` (a positive multiple of 32) into the 32 bytes of digest at `state`. */
+  readonly digest: (state: number, at: number, end: number) => void;
   /** Chunks given back. The last is taken first: it may still be cached. */
   readonly #returned: number[] = [];
   /** By chunk: bytes to zero before it is taken again. */
@@ -72,9 +75,10 @@ export class Arena {
     this.#isTaken = new Uint8Array(this.sizeBytes / CHUNK_SIZE);
     this.#dirtyBytes = new Uint32Array(this.sizeBytes / CHUNK_SIZE);
     const module = new WebAssembly.Module(bulkModule());
-    const { copy, fill } = new WebAssembly.Instance(module, { emu: { memory } }).exports;
+    const { copy, fill, digest } = new WebAssembly.Instance(module, { emu: { memory } }).exports;
     this.copy = copy;
     this.fill = fill;
+    this.digest = digest;
   }
 
   /** Chunks taken and not given back. */

@@ -8,6 +8,7 @@ import { copyMemory, SparseMemory } from '#emu/memory/sparse-memory.ts';
 import type { BarDecode } from './config-bar.ts';
 import type { ConfigSpace } from './config-space.ts';
 import type { Msix } from './msi-x.ts';
+import type { Tlp } from './tlp.ts';
 
 /** Registers behind a BAR. Whatever is written or asked for, neither call throws. */
 export interface BarHandler {
@@ -28,8 +29,10 @@ interface Bar {
 export class BarSpace {
   readonly #bars: readonly Bar[];
   readonly #msix: Msix | null;
-  /** BAR of the last {@link find}. */
+  /** BAR of the last {@link find}, and its range so that the next one is two comparisons. */
   #hit: Bar | null = null;
+  #base = 0.5;
+  #limit = -0.5;
 
   constructor(
     config: ConfigSpace,
@@ -44,23 +47,42 @@ export class BarSpace {
     });
   }
 
-  /** Bytes from `address` to the end of the BAR that claims it, at most `sizeBytes`; 0 when none does. */
-  find(address: number, sizeBytes: number): number {
-    const last = this.#hit;
-    if (last === null || !claims(last, address)) {
-      this.#hit = null;
-      for (const bar of this.#bars) if (claims(bar, address)) this.#hit = bar;
-      if (this.#hit === null) return 0;
-    }
-    const left = (this.#hit?.decode.limit ?? 0) - address;
+  /**
+   * Bytes that the BAR which claims the request takes from its byte `done` on, at most `sizeBytes`; 0 when none
+   * claims it. Addresses are taken from the record everywhere here: as arguments they would be boxed.
+   */
+  find(tlp: Tlp, done: number, sizeBytes: number): number {
+    const address = tlp.address + done;
+    if (!(address >= this.#base && address < this.#limit)) this.#search(address);
+    // Zero when nothing was found: limit and base are both the address then.
+    const left = this.#limit - address;
     return Math.min(left, sizeBytes);
   }
 
-  /** Writes bytes of the arena to the BAR last found. */
-  write(address: number, sizeBytes: number, arenaAt: number): void {
+  /** Forgets the last hit, as a configuration write demands. */
+  refresh(): void {
+    this.#hit = null;
+    this.#base = 0;
+    this.#limit = -1;
+  }
+
+  #search(address: number): void {
+    this.#hit = null;
+    this.#base = address;
+    this.#limit = address;
+    for (const bar of this.#bars) {
+      if (!claims(bar, address)) continue;
+      this.#hit = bar;
+      this.#base = bar.decode.base;
+      this.#limit = bar.decode.limit;
+    }
+  }
+
+  /** Writes the first `sizeBytes` of a request, from the arena, to the BAR last found. */
+  write(tlp: Tlp, sizeBytes: number, arenaAt: number): void {
     const bar = this.#hit;
     if (bar === null) return;
-    const offset = address - bar.decode.base;
+    const offset = tlp.address - bar.decode.base;
     if (bar.memory !== null) return bar.memory.copyIn(offset, arenaAt, sizeBytes);
     const msix = this.#msix;
     if (msix?.claims(bar.decode.index, offset, sizeBytes)) {
@@ -70,11 +92,11 @@ export class BarSpace {
     }
   }
 
-  /** Reads bytes of the BAR last found into the arena. */
-  read(address: number, sizeBytes: number, arenaAt: number): void {
+  /** Reads `sizeBytes` from byte `done` of a request on, out of the BAR last found, into the arena. */
+  read(tlp: Tlp, done: number, sizeBytes: number, arenaAt: number): void {
     const bar = this.#hit;
     if (bar === null) return;
-    const offset = address - bar.decode.base;
+    const offset = tlp.address + done - bar.decode.base;
     if (bar.memory !== null) return bar.memory.copyOut(offset, arenaAt, sizeBytes);
     if (bar.handler === null) arena.fill(arenaAt, 0, sizeBytes);
     else bar.handler.mmioRead(offset, sizeBytes, arena.view, arenaAt);
@@ -85,18 +107,18 @@ export class BarSpace {
   }
 
   /** Memory to memory, for a memory BAR; false when the BAR last found has registers. */
-  storeFrom(address: number, sizeBytes: number, from: SparseMemory, at: number): boolean {
+  storeFrom(tlp: Tlp, sizeBytes: number, from: SparseMemory, at: number): boolean {
     const bar = this.#hit;
     if (bar === null || bar.memory === null) return false;
-    copyMemory(bar.memory, address - bar.decode.base, from, at, sizeBytes);
+    copyMemory(bar.memory, tlp.address - bar.decode.base, from, at, sizeBytes);
     return true;
   }
 
   /** The other way round. */
-  loadInto(address: number, sizeBytes: number, into: SparseMemory, at: number): boolean {
+  loadInto(tlp: Tlp, sizeBytes: number, into: SparseMemory, at: number): boolean {
     const bar = this.#hit;
     if (bar === null || bar.memory === null) return false;
-    copyMemory(into, at, bar.memory, address - bar.decode.base, sizeBytes);
+    copyMemory(into, at, bar.memory, tlp.address - bar.decode.base, sizeBytes);
     return true;
   }
 }

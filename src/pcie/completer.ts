@@ -38,7 +38,7 @@ export class Completer {
 
   /** Whether a BAR takes the request's first byte, and, in timed fidelity, all of it. */
   claims(tlp: Tlp): boolean {
-    const found = this.#bars.find(tlp.address, tlp.sizeBytes || 1);
+    const found = this.#bars.find(tlp, 0, tlp.sizeBytes || 1);
     return found >= tlp.sizeBytes || (found > 0 && this.#endpoint.fabric.functional);
   }
 
@@ -53,7 +53,7 @@ export class Completer {
       return;
     }
     if (tlp.kind === TlpKind.MWr) {
-      this.#bars.write(tlp.address, tlp.sizeBytes, tlp.payloadAt);
+      this.#bars.write(tlp, tlp.sizeBytes, tlp.payloadAt);
     } else {
       const value = endpoint.configure(ingress, tlp, configValue(tlp));
       ingress.send(answerConfig(fabric.tlps, tlp, tlp.targetId, value));
@@ -74,24 +74,22 @@ export class Completer {
   }
 
   store(tlp: Tlp, from: SparseMemory, at: number): number {
-    const { address } = tlp;
     const bars = this.#bars;
-    const size = bars.find(address, tlp.sizeBytes);
-    if (bars.storeFrom(address, size, from, at)) return size;
+    const size = bars.find(tlp, 0, tlp.sizeBytes);
+    if (bars.storeFrom(tlp, size, from, at)) return size;
     const scratchAt = this.#endpoint.fabric.scratch.ensureFrame(0);
     from.copyOut(at, scratchAt, size);
-    bars.write(address, size, scratchAt);
+    bars.write(tlp, size, scratchAt);
     return size;
   }
 
   load(tlp: Tlp, into: SparseMemory, at: number): number {
-    const { address } = tlp;
     const bars = this.#bars;
-    const size = bars.find(address, tlp.sizeBytes || 1);
+    const size = bars.find(tlp, 0, tlp.sizeBytes || 1);
     if (tlp.sizeBytes === 0) return 0;
-    if (bars.loadInto(address, size, into, at)) return size;
+    if (bars.loadInto(tlp, size, into, at)) return size;
     const scratchAt = this.#endpoint.fabric.scratch.ensureFrame(0);
-    bars.read(address, size, scratchAt);
+    bars.read(tlp, 0, size, scratchAt);
     into.copyIn(at, scratchAt, size);
     return size;
   }
@@ -111,8 +109,8 @@ export class Completer {
       const size = completionBytes(address, left, config.maxPayloadBytes, RCB);
       const cpl = fabric.tlps.take();
       fillCompletionData(cpl, tlp, id, this.#done, size);
-      if (size > 0 && this.#bars.find(address, size) === size) {
-        this.#bars.read(address, size, cpl.payloadAt);
+      if (size > 0 && this.#bars.find(tlp, this.#done, size) === size) {
+        this.#bars.read(tlp, this.#done, size, cpl.payloadAt);
       } else {
         // The BAR was moved or switched off after the request had been accepted.
         arena.fill(cpl.payloadAt, 0xff, size);

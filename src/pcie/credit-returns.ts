@@ -5,34 +5,41 @@
 import type { FlowClass } from './tlp.ts';
 
 export class CreditReturns {
+  /** [now], ps: the kernel's. Times are never passed, since an argument may be boxed. */
+  readonly #clock: Float64Array;
   #times = new Float64Array(64);
   #grants = new Int32Array(64);
   #mask = 63;
   #head = 0;
   #count = 0;
 
-  /** When the oldest arrives, ps; -1 when none is on the way. */
-  get nextPs(): number {
-    return this.#count === 0 ? -1 : (this.#times[this.#head] ?? -1);
+  constructor(clock: Float64Array) {
+    this.#clock = clock;
   }
 
-  /** Adds one header credit and `dataCredits`; times never decrease. */
-  push(timePs: number, flowClass: FlowClass, dataCredits: number): void {
+  /** Time until the oldest arrives, ps; -1 when none is on the way. */
+  get nextDelayPs(): number {
+    return this.#count === 0 ? -1 : this.#times[this.#head]! - this.#clock[0]!;
+  }
+
+  /** One header credit and `dataCredits` arrive `delayPs` from now, never before those pushed earlier. */
+  push(delayPs: number, flowClass: FlowClass, dataCredits: number): void {
     if (this.#count > this.#mask) this.#grow();
     const slot = (this.#head + this.#count) & this.#mask;
-    this.#times[slot] = timePs;
+    this.#times[slot] = this.#clock[0]! + delayPs;
     this.#grants[slot] = flowClass | (dataCredits << 2);
     this.#count++;
   }
 
-  /** Adds all that has arrived by `nowPs` to the available credits, by class. Infinite ones stay so. */
-  collect(nowPs: number, headers: Float64Array, data: Float64Array): void {
-    while (this.#count > 0 && (this.#times[this.#head] ?? 0) <= nowPs) {
-      const grant = this.#grants[this.#head] ?? 0;
+  /** Adds all that has arrived by now to the available credits, by class. Infinite ones stay so. */
+  collect(headers: Float64Array, data: Float64Array): void {
+    const now = this.#clock[0]!;
+    while (this.#count > 0 && this.#times[this.#head]! <= now) {
+      const grant = this.#grants[this.#head]!;
       const flowClass = grant & 3;
-      const h = headers[flowClass] ?? 0;
+      const h = headers[flowClass]!;
       if (h < Number.MAX_SAFE_INTEGER) headers[flowClass] = h + 1;
-      const d = data[flowClass] ?? 0;
+      const d = data[flowClass]!;
       if (d < Number.MAX_SAFE_INTEGER) data[flowClass] = d + (grant >> 2);
       this.#head = (this.#head + 1) & this.#mask;
       this.#count--;
@@ -45,8 +52,8 @@ export class CreditReturns {
     const grants = new Int32Array(size);
     for (let i = 0; i < this.#count; i++) {
       const from = (this.#head + i) & this.#mask;
-      times[i] = this.#times[from] ?? 0;
-      grants[i] = this.#grants[from] ?? 0;
+      times[i] = this.#times[from]!;
+      grants[i] = this.#grants[from]!;
     }
     this.#times = times;
     this.#grants = grants;

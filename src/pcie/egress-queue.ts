@@ -24,8 +24,18 @@ export class EgressQueue {
   }
 
   /** The oldest TLP of a class, or null. */
-  head(flowClass: FlowClass): Tlp | null {
+  head(flowClass: number): Tlp | null {
     return this.#ring(flowClass).peek();
+  }
+
+  /** The head of the only class that has any; null when none or several have. */
+  onlyHead(): Tlp | null {
+    const posted = this.#posted.count;
+    const nonPosted = this.#nonPosted.count;
+    const completions = this.#completions.count;
+    if (posted > 0) return nonPosted + completions === 0 ? this.#posted.peek() : null;
+    if (nonPosted > 0) return completions === 0 ? this.#nonPosted.peek() : null;
+    return this.#completions.peek();
   }
 
   push(tlp: Tlp): void {
@@ -60,7 +70,7 @@ export class EgressQueue {
     return best;
   }
 
-  #ring(flowClass: FlowClass): TlpRing {
+  #ring(flowClass: number): TlpRing {
     if (flowClass === Posted) return this.#posted;
     return flowClass === NonPosted ? this.#nonPosted : this.#completions;
   }

@@ -83,6 +83,7 @@ export class Endpoint implements Component, Target {
     const bars = new BarSpace(this.config, targets, this.#msix);
     const latencyPs = spec.completerLatencyPs ?? DEFAULT_COMPLETER_LATENCY_PS;
     this.#completer = new Completer(this, bars, latencyPs);
+    this.config.onWrite = () => bars.refresh();
     this.config.onFunctionReset = () => this.#reset();
   }
 

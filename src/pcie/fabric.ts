@@ -3,6 +3,7 @@
  * @module
  */
 
+import { PAGE_SIZE } from '#emu/base/units.ts';
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
 import type { Kernel } from '#emu/sim/kernel.ts';
 import type { Port } from './port.ts';
@@ -29,15 +30,16 @@ export interface TlpProbe {
   refused(path: string, error: FabricError, tlp: Tlp): void;
 }
 
-const SCRATCH_BYTES = 8192;
+const SCRATCH_BYTES = 3 * PAGE_SIZE;
+const DIGEST_PAGE = 2 * PAGE_SIZE;
 
 export class Fabric {
   readonly kernel: Kernel;
   readonly fidelity: Fidelity;
   readonly tlps: TlpPool;
-  readonly traceHash = new TraceHash();
-  /** Two pages for accesses that pass through registers; contents last until the next access. */
+  /** Two pages for accesses that pass through registers, contents good until the next; one for the digest. */
   readonly scratch = new SparseMemory(SCRATCH_BYTES, 'fabric scratch');
+  readonly traceHash: TraceHash;
   probe: TlpProbe | null = null;
   /** TLPs that reached their target. */
   delivered = 0;
@@ -50,6 +52,7 @@ export class Fabric {
   constructor(kernel: Kernel, fidelity: Fidelity, maxPayloadBytes = 512) {
     this.kernel = kernel;
     this.fidelity = fidelity;
+    this.traceHash = new TraceHash(kernel.clock, this.scratch.ensureFrame(DIGEST_PAGE));
     this.tlps = new TlpPool(maxPayloadBytes);
   }
 
@@ -66,16 +69,7 @@ export class Fabric {
   arrived(path: string, component: number, tlp: Tlp): void {
     this.delivered++;
     const hash = this.traceHash;
-    const isCompletion = tlp.kind >= 6;
-    hash.deliver(
-      this.kernel.now,
-      component,
-      tlp.kind,
-      isCompletion ? tlp.lowerAddress : tlp.address,
-      tlp.sizeBytes,
-      tlp.tag,
-      isCompletion ? tlp.status : 0,
-    );
+    hash.deliver(component, tlp);
     if (tlp.payloadBytes > 0) hash.payload(tlp.payloadAt, tlp.payloadBytes);
     if (this.probe !== null) this.probe.delivered(path, tlp);
   }

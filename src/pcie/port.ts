@@ -9,10 +9,9 @@ import { CreditReturns } from './credit-returns.ts';
 import { EgressQueue } from './egress-queue.ts';
 import type { Fabric } from './fabric.ts';
 import { type Credits, DEFAULT_PROPAGATION_PS, type LinkSpec, serialisationTable } from './link.ts';
-import { FlowClass, Tlp } from './tlp.ts';
+import { type FlowClass, Tlp } from './tlp.ts';
 
 const Op = { Arrive: 0, Pump: 1 } as const;
-const { Posted, NonPosted, Completion } = FlowClass;
 
 /** Slots of {@link Port.counters}: everything that left by this port. */
 export const LinkCounter = {
@@ -58,10 +57,13 @@ export class Port implements Target {
   /** Available at the peer, by flow class; infinite is Number.MAX_SAFE_INTEGER, so never consumed. */
   readonly #headers = new Float64Array(3);
   readonly #data = new Float64Array(3);
-  readonly #returns = new CreditReturns();
+  readonly #returns: CreditReturns;
+  readonly #clock: Float64Array;
 
   constructor(fabric: Fabric, owner: Component, index: number, path: string, options: PortOptions) {
     this.fabric = fabric;
+    this.#clock = fabric.kernel.clock;
+    this.#returns = new CreditReturns(this.#clock);
     this.owner = owner;
     this.index = index;
     this.path = path;
@@ -110,6 +112,18 @@ export class Port implements Target {
 
   /** Queues a TLP and sends it when order, credits and the wire allow. */
   send(tlp: Tlp): void {
+    const peer = this.#peer;
+    if (peer !== null && this.#idle()) {
+      // An idle wire and an empty queue: most TLPs of a switch leave at once.
+      this.#collect();
+      if (this.#affordable(tlp)) {
+        this.#pumping = true;
+        this.#transmit(tlp, peer);
+        this.#pumping = false;
+        if (this.#queue.count > 0) this.#pump();
+        return;
+      }
+    }
     this.#queue.push(tlp);
     if (!this.#pumpPending && !this.#pumping) this.#pump();
   }
@@ -136,13 +150,13 @@ export class Port implements Target {
   count(tlp: Tlp): void {
     const { counters } = this;
     const bytes = tlp.payloadBytes;
-    if (tlp.purpose === 0) counters[2] = (counters[2] ?? 0) + bytes;
-    else counters[3] = (counters[3] ?? 0) + bytes;
+    if (tlp.purpose === 0) counters[2] = counters[2]! + bytes;
+    else counters[3] = counters[3]! + bytes;
   }
 
   #returned(flowClass: FlowClass, dataCredits: number, delayPs: number): void {
     const { kernel } = this.fabric;
-    this.#returns.push(kernel.now + delayPs, flowClass, dataCredits);
+    this.#returns.push(delayPs, flowClass, dataCredits);
     if (this.#starved && !this.#pumpPending) {
       this.#starved = false;
       this.#pumpPending = true;
@@ -152,21 +166,20 @@ export class Port implements Target {
 
   /** Moves credits that have arrived by now to the available ones. */
   #collect(): void {
-    this.#returns.collect(this.fabric.kernel.now, this.#headers, this.#data);
+    this.#returns.collect(this.#headers, this.#data);
   }
 
   #pump(): void {
     if (this.#peer === null) return this.#discard();
     this.#pumping = true;
-    const { kernel } = this.fabric;
     while (this.#queue.count > 0) {
-      const wait = this.#busyUntil - kernel.now;
+      const wait = this.#busyUntil - this.#clock[0]!;
       if (wait > 0) {
         this.#wake(wait);
         break;
       }
       this.#collect();
-      const tlp = this.#queue.next(this.#blocked());
+      const tlp = this.#next();
       if (tlp === null) {
         this.#starve();
         break;
@@ -177,27 +190,34 @@ export class Port implements Target {
     this.#pumping = false;
   }
 
-  /** Bit 1 << class for each class whose head lacks credits. */
-  #blocked(): number {
+  /** The TLP to send next by order and credits, or null. */
+  #next(): Tlp | null {
     const queue = this.#queue;
+    const only = queue.onlyHead();
+    if (only !== null) return this.#affordable(only) ? only : null;
     let blocked = 0;
-    if (queue.countOf(Posted) > 0 && !this.#affordable(Posted)) blocked |= 1 << Posted;
-    if (queue.countOf(NonPosted) > 0 && !this.#affordable(NonPosted)) blocked |= 1 << NonPosted;
-    if (queue.countOf(Completion) > 0 && !this.#affordable(Completion)) blocked |= 1 << Completion;
-    return blocked;
+    for (let flowClass = 0; flowClass < 3; flowClass++) {
+      const head = queue.head(flowClass);
+      if (head !== null && !this.#affordable(head)) blocked |= 1 << flowClass;
+    }
+    return queue.next(blocked);
   }
 
-  #affordable(flowClass: FlowClass): boolean {
-    const head = this.#queue.head(flowClass);
-    const headers = this.#headers[flowClass] ?? 0;
-    const data = this.#data[flowClass] ?? 0;
-    return head !== null && headers >= 1 && data >= head.dataCredits;
+  /** Nothing is queued, on the wire or waiting for its time. */
+  #idle(): boolean {
+    const free = this.#queue.count === 0 && !this.#pumpPending && !this.#pumping;
+    return free && this.#busyUntil <= this.#clock[0]!;
+  }
+
+  #affordable(tlp: Tlp): boolean {
+    const { flowClass } = tlp;
+    return this.#headers[flowClass]! >= 1 && this.#data[flowClass]! >= tlp.dataCredits;
   }
 
   #transmit(tlp: Tlp, peer: Port): void {
     const { kernel, probe } = this.fabric;
-    const { now } = kernel;
-    const serialisePs = this.#serialisation[tlp.wireBytes >> 2] ?? 0;
+    const now = this.#clock[0]!;
+    const serialisePs = this.#serialisation[tlp.wireBytes >> 2]!;
     // A cut-through owner may have decided before the tail arrived: the tail bounds how early this ends.
     let start: number = now;
     if (tlp.ingress !== null && tlp.tailReadyPs - serialisePs > start) {
@@ -220,17 +240,17 @@ export class Port implements Target {
 
   #spend(tlp: Tlp): void {
     const { flowClass } = tlp;
-    const headers = this.#headers[flowClass] ?? 0;
+    const headers = this.#headers[flowClass]!;
     if (headers < Number.MAX_SAFE_INTEGER) this.#headers[flowClass] = headers - 1;
-    const data = this.#data[flowClass] ?? 0;
+    const data = this.#data[flowClass]!;
     if (data < Number.MAX_SAFE_INTEGER) this.#data[flowClass] = data - tlp.dataCredits;
   }
 
   #countSent(tlp: Tlp): void {
     const { counters } = this;
     this.fabric.hops++;
-    counters[0] = (counters[0] ?? 0) + 1;
-    counters[1] = (counters[1] ?? 0) + tlp.wireBytes;
+    counters[0] = counters[0]! + 1;
+    counters[1] = counters[1]! + tlp.wireBytes;
     this.count(tlp);
   }
 
@@ -240,8 +260,8 @@ export class Port implements Target {
   }
 
   #starve(): void {
-    const next = this.#returns.nextPs;
-    if (next >= 0) this.#wake(next - this.fabric.kernel.now);
+    const delayPs = this.#returns.nextDelayPs;
+    if (delayPs >= 0) this.#wake(delayPs);
     else this.#starved = true;
   }
 

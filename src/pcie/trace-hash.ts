@@ -3,6 +3,8 @@
  * @module
  */
 import { arena } from '#emu/memory/arena.ts';
+import { DIGEST_BYTES } from '#emu/memory/bulk-module.ts';
+import { type Tlp, TlpKind } from './tlp.ts';
 
 const { view } = arena;
 const PRIME_1 = 0x9e3779b1 | 0;
@@ -14,65 +16,63 @@ const PER_WORD = 2 ** -32;
 const rotate = (x: number, by: number): number => (x << by) | (x >>> (32 - by));
 const hexWord = (x: number): string => (x >>> 0).toString(16).padStart(8, '0');
 
-/** Two 32-bit accumulators with integer arithmetic only, so the digest is the same on every engine. */
+/** Integer arithmetic only, so the digest is the same on every engine. */
 export class TraceHash {
   #a = PRIME_1;
   #b = PRIME_2;
   #count = 0;
+  /** Four 64-bit lanes that take the payload, in the arena. */
+  readonly #lanes: number;
 
   /** Deliveries folded in. */
   get count(): number {
     return this.#count;
   }
 
+  readonly #clock: Float64Array;
+
+  /**
+   * @param clock [now], ps
+   * @param lanes arena offset of {@link DIGEST_BYTES} zeroed bytes that are this digest's own
+   */
+  constructor(clock: Float64Array, lanes: number) {
+    this.#clock = clock;
+    this.#lanes = lanes;
+  }
+
   /** 16 hex digits. */
   get digest(): string {
-    const a = Math.imul(this.#a ^ (this.#b >>> 15), PRIME_3);
-    const b = Math.imul(this.#b ^ (this.#a >>> 13), PRIME_4);
+    let a = this.#a;
+    let b = this.#b;
+    for (let at = 0; at < DIGEST_BYTES; at += 4) {
+      a = Math.imul(rotate(a ^ view.getInt32(this.#lanes + at, true), 13), PRIME_3);
+      b = Math.imul(rotate(b ^ a, 17), PRIME_4);
+    }
     return hexWord(a ^ (a >>> 16)) + hexWord(b ^ (b >>> 16));
   }
 
   /** Folds one delivery in: what arrived where and when, without its payload. */
-  deliver(
-    timePs: number,
-    component: number,
-    kind: number,
-    address: number,
-    sizeBytes: number,
-    tag: number,
-    status: number,
-  ): void {
+  deliver(component: number, tlp: Tlp): void {
+    const time = this.#clock[0]!;
+    const hasAddress = tlp.kind < TlpKind.Cpl;
+    const { address } = tlp;
     this.#count++;
-    this.#word(timePs | 0);
-    this.#word((timePs * PER_WORD) | 0);
-    this.#word(address | 0);
-    this.#word((address * PER_WORD) | 0);
-    this.#word((component << 16) ^ (kind << 12) ^ status);
-    this.#word(sizeBytes ^ (tag << 13));
+    this.#word(time | 0);
+    this.#word((time * PER_WORD) | 0);
+    this.#word(hasAddress ? address | 0 : tlp.lowerAddress);
+    this.#word(hasAddress ? (address * PER_WORD) | 0 : tlp.status);
+    this.#word((component << 16) ^ (tlp.kind << 12) ^ tlp.tag);
+    this.#word(tlp.sizeBytes);
   }
 
-  /** Folds in `sizeBytes` at `offset` of the arena. Four independent lanes: 3x faster than one chain. */
+  /** Folds in `sizeBytes` at `offset` of the arena. */
   payload(offset: number, sizeBytes: number): void {
-    let p = this.#a;
-    let q = this.#b;
-    let r = this.#a ^ PRIME_3;
-    let s = this.#b ^ PRIME_4;
-    let at = offset;
-    const lanesEnd = offset + (sizeBytes & ~15);
-    for (; at < lanesEnd; at += 16) {
-      p = Math.imul(p ^ view.getInt32(at, true), PRIME_1);
-      q = Math.imul(q ^ view.getInt32(at + 4, true), PRIME_2);
-      r = Math.imul(r ^ view.getInt32(at + 8, true), PRIME_3);
-      s = Math.imul(s ^ view.getInt32(at + 12, true), PRIME_4);
-      p ^= p >>> 15;
-      q ^= q >>> 15;
-      r ^= r >>> 15;
-      s ^= s >>> 15;
-    }
     const end = offset + sizeBytes;
-    for (; at < end; at++) p = Math.imul(rotate(p, 5) ^ view.getUint8(at), PRIME_1);
-    this.#a = rotate(p, 7) ^ r;
-    this.#b = rotate(q, 11) ^ s;
+    const blocksEnd = offset + (sizeBytes & -DIGEST_BYTES);
+    if (blocksEnd > offset) arena.digest(this.#lanes, offset, blocksEnd);
+    let at = blocksEnd;
+    for (; at + 4 <= end; at += 4) this.#word(view.getInt32(at, true));
+    for (; at < end; at++) this.#word(view.getUint8(at));
   }
 
   #word(x: number): void {

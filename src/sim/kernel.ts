@@ -33,6 +33,8 @@ export class Kernel {
   readonly #wheel = new Wheel({ capacity: SLOTS });
   readonly #pool = new EventPool(SLOTS);
   readonly #state = new Float64Array(2);
+  /** [now] in ps, read-only: on hot paths an array slot is never boxed, as the result of {@link now} may be. */
+  readonly clock: Float64Array = this.#state;
   readonly #loop: AwaitLoop;
   #running = false;
   #slicing = false;

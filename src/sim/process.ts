@@ -57,13 +57,17 @@ export class ProcessRunner<T> implements Target {
     let next: IteratorResult<Wait, T>;
     try {
       next = this.#steps.next();
+      if (!next.done) this.#waitFor(next.value);
     } catch (error) {
       this.#result.fail(located(error, { timePs: this.#kernel.now, path: this.path }));
       return;
     }
     if (next.done) this.#result.complete(next.value);
-    else if (typeof next.value === 'number') this.#kernel.scheduleFar(next.value, this, STEP, null);
-    else next.value.onDone(this.#resume, this.#resume);
+  }
+
+  #waitFor(wait: Wait): void {
+    if (typeof wait === 'number') this.#kernel.scheduleFar(wait, this, STEP, null);
+    else wait.onDone(this.#resume, this.#resume);
   }
 
   readonly #resume = (): void => {
