@@ -81,7 +81,7 @@ export class Bits {
     return (this.max << this.shift) >>> 0;
   }
   get(register: number): number {
-    return (register >>> this.shift) & this.max;
+    return ((register >>> this.shift) & this.max) >>> 0;
   }
   /** `register` with the field replaced by `value`; extra bits of `value` are dropped. */
   put(register: number, value: number): number {
