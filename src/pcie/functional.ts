@@ -7,7 +7,7 @@ import { PAGE_SIZE, pageOffset } from '#emu/base/units.ts';
 import { ZERO_FRAME } from '#emu/memory/arena.ts';
 import type { SparseMemory } from '#emu/memory/sparse-memory.ts';
 import { Decision, Verdict } from './component.ts';
-import { DmaStatus, type Purpose } from './dma-status.ts';
+import { DmaStatus, Purpose } from './dma-status.ts';
 import type { Fabric } from './fabric.ts';
 import type { Port } from './port.ts';
 import { fillCompletion, fillCompletionData, TlpKind as Kind, Tlp, type TlpKind } from './tlp.ts';
@@ -90,16 +90,22 @@ export class FunctionalPath {
     tlp.targetId = target;
     tlp.address = offset;
     tlp.sizeBytes = size;
-    tlp.purpose = 1;
+    tlp.purpose = Purpose.Control;
     tlp.seal();
-    tlp.payloadBytes = 0;
     const end = this.#walk(port, tlp);
     if (this.#decision.verdict !== Verdict.Local) {
-      this.#refused(end);
+      this.#answerRefusal(end);
       return -1;
     }
+    // The value travels in a variable: there is no payload to fold into the digest.
+    tlp.payloadBytes = 0;
     this.#fabric.arrived(end.owner.path, end.owner.index, tlp);
-    return end.owner.configure(end, tlp, value);
+    const answer = end.owner.configure(end, tlp, value);
+    this.#copyRequest();
+    if (isConfigWrite(tlp)) fillCompletion(tlp, this.#request, 0, DmaStatus.Ok);
+    else fillCompletionData(tlp, this.#request, 0, 0, size);
+    this.#walk(end, tlp);
+    return answer;
   }
 
   #fill(kind: TlpKind, requester: number, address: number, size: number, purpose: Purpose): void {

@@ -154,3 +154,18 @@ test('more CPU reads than tags wait their turn', () => {
   one.kernel.run();
   for (const [i, read] of reads.entries()) assert.equal(read.value, a!.memory.getU32(4 * i));
 });
+
+test('configuration accesses count the same bytes on every link in both fidelities', () => {
+  const counted = (['timed', 'functional'] as const).map((fidelity) => {
+    const one = smallFabric({ fidelity });
+    const [a] = one.endpoints;
+    answer(one, one.root.configWrite(bdf(a!.bus, 0, 0), 0x3c, 1, 7));
+    answer(one, one.root.configRead(bdf(a!.bus, 0, 0), 0, 4));
+    answer(one, one.root.configRead(bdf(2, 1, 0), 0, 2));
+    answer(one, one.root.configRead(bdf(2, 9, 0), 0, 4));
+    const ports = [...one.root.ports, ...one.switch.ports, a!.endpoint.port];
+    return ports.map(({ counters }) => [counters[2], counters[3]]);
+  });
+  assert.deepEqual(counted[0], counted[1]);
+  assert.deepEqual(counted[0]?.[0], [0, 1]);
+});

@@ -1,0 +1,161 @@
+/**
+ * A machine: hardware built from a specification, and the host software that runs on it.
+ * @module
+ */
+import { usage } from '#emu/base/errors.ts';
+import type { DmaProvider } from '#emu/dma/dma-provider.ts';
+import type { FaultLog } from '#emu/dma/fault-log.ts';
+import type { Iommu } from '#emu/iommu/iommu.ts';
+import { SparseMemory } from '#emu/memory/sparse-memory.ts';
+import type { Endpoint } from '#emu/pcie/endpoint.ts';
+import { Fabric, type Fidelity } from '#emu/pcie/fabric.ts';
+import type { RootComplex } from '#emu/pcie/root-complex.ts';
+import type { Switch } from '#emu/pcie/switch.ts';
+import { Kernel } from '#emu/sim/kernel.ts';
+import type { Pending } from '#emu/sim/pending.ts';
+import type { Process } from '#emu/sim/process.ts';
+import { buildHardware, DEFAULT_MAX_PAYLOAD_BYTES, type Hardware } from './builder.ts';
+import { Cpu } from './cpu.ts';
+import { type DmaSoftware, dmaSoftware } from './dma-software.ts';
+import { enumerate } from './enumeration.ts';
+import { Interrupts } from './interrupts.ts';
+import type { LinkReport } from './link-report.ts';
+import type { MachineSpec, PhysicalMap } from './machine-spec.ts';
+import { HostMemory } from './mm.ts';
+import { PciFunction } from './pci-function.ts';
+import { PciTree } from './pci-tree.ts';
+import { physicalMap } from './physical-map.ts';
+import { checkMachine } from './topology-check.ts';
+
+export interface BuildOptions {
+  readonly seed?: number;
+  readonly fidelity?: Fidelity;
+  /** Default: the name in the specification, else `machine`. */
+  readonly name?: string;
+}
+
+/** A checked specification, from which machines are built. */
+export class MachinePlan {
+  readonly spec: MachineSpec;
+
+  /** @throws USAGE for a machine that cannot be */
+  constructor(spec: MachineSpec) {
+    checkMachine(spec);
+    this.spec = spec;
+  }
+
+  build(options: BuildOptions = {}): Machine {
+    return new Machine(this.spec, options);
+  }
+}
+
+/** Describes a machine; nothing is built before {@link MachinePlan.build}. @throws USAGE */
+export const machine = (spec: MachineSpec): MachinePlan => new MachinePlan(spec);
+
+const DEFAULT_MAX_READ_REQUEST_BYTES = 512;
+
+export class Machine {
+  readonly name: string;
+  readonly spec: MachineSpec;
+  readonly kernel: Kernel;
+  readonly fabric: Fabric;
+  readonly map: PhysicalMap;
+  readonly cpu: Cpu;
+  readonly mm: HostMemory;
+  readonly interrupts: Interrupts;
+  readonly pci: PciTree;
+  readonly #hardware: Hardware;
+  readonly #memory: SparseMemory;
+  readonly #dma: DmaSoftware;
+  readonly #functions = new Map<string, PciFunction>();
+
+  constructor(spec: MachineSpec, options: BuildOptions) {
+    this.spec = spec;
+    this.name = options.name ?? spec.name ?? 'machine';
+    this.kernel = new Kernel({ seed: options.seed ?? 0 });
+    const maxPayloadBytes = spec.maxPayloadBytes ?? DEFAULT_MAX_PAYLOAD_BYTES;
+    this.fabric = new Fabric(this.kernel, options.fidelity ?? 'timed', maxPayloadBytes);
+    this.map = physicalMap(spec);
+    const { dram, doorbell } = this.map;
+    this.#memory = new SparseMemory(dram.base + dram.sizeBytes, `${this.name} host memory`);
+    this.#hardware = buildHardware(this.fabric, spec, this.map, this.#memory);
+    this.cpu = new Cpu(this.root);
+    this.mm = new HostMemory(this.#memory, dram);
+    this.interrupts = new Interrupts(this.kernel, doorbell.base, spec.interruptLatencyPs);
+    this.root.onInterrupt = (data) => this.interrupts.raise(data);
+    this.pci = new PciTree(this.root, this.map);
+    this.#dma = dmaSoftware(this, spec);
+  }
+
+  get root(): RootComplex {
+    return this.#hardware.root;
+  }
+  /** How drivers' memory is made accessible to devices. */
+  get dma(): DmaProvider {
+    return this.#dma.provider;
+  }
+  /** Translation hardware, or null. */
+  get iommu(): Iommu | null {
+    return this.#dma.iommu;
+  }
+  /** What the IOMMU's driver has read of its faults, or null. */
+  get faults(): FaultLog | null {
+    return this.#dma.faults;
+  }
+
+  /** Enumerates the tree by configuration requests and brings translation up; then drivers may be opened. */
+  boot(): Pending<void> {
+    return this.kernel.spawn(`${this.name} boot`, this.#boot());
+  }
+
+  *#boot(): Process<void> {
+    const roots = yield* enumerate(this.root, this.#hardware.board, this.map, {
+      maxPayloadBytes: this.spec.maxPayloadBytes ?? DEFAULT_MAX_PAYLOAD_BYTES,
+      maxReadRequestBytes: this.spec.maxReadRequestBytes ?? DEFAULT_MAX_READ_REQUEST_BYTES,
+    });
+    this.pci.adopt(roots);
+    yield* this.dma.start();
+  }
+
+  /**
+   * A driver's handle on a device by name, or on a port by path, the same for every call.
+   * @throws USAGE before boot or for no device
+   */
+  function(name: string): PciFunction {
+    const known = this.#functions.get(name);
+    if (known) return known;
+    if (this.pci.roots.length === 0) {
+      throw usage(`${this.name}: expected boot() before function('${name}')`);
+    }
+    const node = this.pci.node(name);
+    const made = new PciFunction(this, node, (limits) => this.dma.device(node.bdf, limits));
+    this.#functions.set(name, made);
+    return made;
+  }
+
+  /** The hardware of a device by name, for tests and observers. @throws USAGE that lists what there is */
+  endpoint(name: string): Endpoint {
+    const found = this.#hardware.endpoints.get(name);
+    if (found) return found;
+    const known = [...this.#hardware.endpoints.keys()].join(', ') || 'none';
+    throw usage(`device: expected one of ${known}, got '${name}'`);
+  }
+
+  get endpoints(): ReadonlyMap<string, Endpoint> {
+    return this.#hardware.endpoints;
+  }
+  get switches(): ReadonlyMap<string, Switch> {
+    return this.#hardware.switches;
+  }
+  /** Every link with what has crossed it. */
+  links(): readonly LinkReport[] {
+    return this.#hardware.links;
+  }
+
+  /** Frees every memory; the machine cannot be used any more. */
+  dispose(): void {
+    for (const endpoint of this.endpoints.values()) endpoint.dispose();
+    this.fabric.dispose();
+    this.#memory.dispose();
+  }
+}

@@ -1,0 +1,197 @@
+/**
+ * A driver's handle on one function: configuration accesses, BARs, interrupts, bus mastering and its DMA
+ * mappings. Everything it does to the hardware is a request on the fabric. [PCIE] 6.1.4, 7.5, 7.7
+ * @module
+ */
+import { invariant } from '#emu/base/errors.ts';
+import { type Bdf, hi32, lo32, offsetBy, type PhysAddr } from '#emu/base/units.ts';
+import type { DmaDevice } from '#emu/dma/dma-device.ts';
+import type { DmaLimits } from '#emu/dma/dma-provider.ts';
+import {
+  CapabilityId,
+  Command,
+  type ExtendedId,
+  Header,
+  Msi,
+  MsiControl,
+  MsiX,
+  MsiXControl,
+  MsiXEntry,
+  MsiXLocation,
+} from '#emu/pcie/config-registers.ts';
+import type { Process } from '#emu/sim/process.ts';
+import { ConfigIo, type ConfigPort } from './config-io.ts';
+import type { Cpu } from './cpu.ts';
+import type { InterruptMessage, Interrupts } from './interrupts.ts';
+import type { PciNode } from './pci-node.ts';
+
+/** A BAR as the CPU reaches it. */
+export interface FunctionBar {
+  readonly index: number;
+  readonly address: PhysAddr;
+  readonly sizeBytes: number;
+}
+
+/** Makes the DMA interface of one function. */
+export type MakeDma = (limits: Partial<DmaLimits>) => DmaDevice;
+
+/** What of the host a function handle works with. */
+export interface FunctionHost {
+  readonly root: ConfigPort;
+  readonly cpu: Cpu;
+  readonly interrupts: Interrupts;
+}
+
+export class PciFunction {
+  readonly name: string;
+  readonly path: string;
+  readonly bdf: Bdf;
+  readonly vendorId: number;
+  readonly deviceId: number;
+  readonly classCode: number;
+  readonly bars: readonly FunctionBar[];
+  readonly #host: FunctionHost;
+  readonly #io: ConfigIo;
+  readonly #capabilities: ReadonlyMap<number, number>;
+  readonly #extended: ReadonlyMap<number, number>;
+  readonly #makeDma: MakeDma;
+  #dma: DmaDevice | null = null;
+  #limits: Partial<DmaLimits> = {};
+  #messages: InterruptMessage[] = [];
+
+  /** @param makeDma called once, when a driver first asks for mappings */
+  constructor(host: FunctionHost, node: PciNode, makeDma: MakeDma) {
+    this.name = node.name;
+    this.path = node.path;
+    this.bdf = node.bdf;
+    this.vendorId = node.vendorId;
+    this.deviceId = node.deviceId;
+    this.classCode = node.classCode;
+    this.bars = node.bars;
+    this.#makeDma = makeDma;
+    this.#host = host;
+    this.#io = new ConfigIo(host.root, node.bdf);
+    this.#capabilities = node.capabilities;
+    this.#extended = node.extendedCapabilities;
+  }
+
+  /** Mappings of memory for this function. */
+  get dma(): DmaDevice {
+    this.#dma ??= this.#makeDma(this.#limits);
+    return this.#dma;
+  }
+
+  /** Declares what the function's DMA engine cannot do. @throws INVARIANT after the first use of `dma` */
+  limitDma(limits: Partial<DmaLimits>): void {
+    invariant(this.#dma === null, `${this.path}: DMA limits come before the first mapping`);
+    this.#limits = limits;
+  }
+
+  /** @throws INVARIANT when the function has no such memory BAR */
+  bar(index: number): FunctionBar {
+    const found = this.bars.find((bar) => bar.index === index);
+    invariant(found !== undefined, `${this.path} has no BAR${index}`);
+    return found;
+  }
+
+  /** Offset of a capability, or 0. */
+  capability(id: CapabilityId): number {
+    return this.#capabilities.get(id) ?? 0;
+  }
+
+  /** Offset of an extended capability, or 0. */
+  extendedCapability(id: ExtendedId): number {
+    return this.#extended.get(id) ?? 0;
+  }
+
+  configRead32(offset: number): Process<number> {
+    return this.#io.read(offset, 4);
+  }
+  configWrite32(offset: number, value: number): Process<void> {
+    return this.#io.write(offset, 4, value);
+  }
+  configRead16(offset: number): Process<number> {
+    return this.#io.read(offset, 2);
+  }
+  configWrite16(offset: number, value: number): Process<void> {
+    return this.#io.write(offset, 2, value);
+  }
+
+  /** Lets the function send requests, or stops it. [PCIE] 7.5.1.1.3 */
+  setBusMaster(on: boolean): Process<void> {
+    return this.#io.update16(Header.Command, [Command.BME, +on]);
+  }
+
+  /** Vectors of the MSI-X table, 0 without the capability. */
+  *msixVectors(): Process<number> {
+    const at = this.capability(CapabilityId.MsiX);
+    if (at === 0) return 0;
+    return MsiXControl.TableSize.get(yield* this.#io.read(at + MsiX.Control, 2)) + 1;
+  }
+
+  /**
+   * Turns MSI-X on with one handler for each of the first `count` vectors; the others stay masked.
+   * @throws INVARIANT when the table is smaller
+   */
+  *enableMsix(count: number, handlers: readonly (() => void)[]): Process<void> {
+    const vectors = yield* this.msixVectors();
+    invariant(
+      count <= vectors && handlers.length === count,
+      `${this.path}: ${handlers.length} handlers for ${count} MSI-X vectors of ${vectors}`,
+    );
+    this.#release();
+    const at = this.capability(CapabilityId.MsiX);
+    const enable = [MsiXControl.Enable, 1] as const;
+    yield* this.#io.update16(at + MsiX.Control, enable, [MsiXControl.FunctionMask, 1]);
+    const location = yield* this.#io.read(at + MsiX.Table, 4);
+    const bar = this.bar(MsiXLocation.Bir.get(location));
+    const table = offsetBy(bar.address, MsiXLocation.Bir.put(location, 0));
+    for (const [i, handler] of handlers.entries()) {
+      this.#programVector(offsetBy(table, i * MsiXEntry.SIZE), this.#allocate(i, handler));
+    }
+    // A configuration write cannot overtake the table writes before it. [PCIE] 2.4.1
+    yield* this.#io.update16(at + MsiX.Control, [MsiXControl.FunctionMask, 0]);
+  }
+
+  /** Turns MSI on with one vector. @throws INVARIANT without the capability */
+  *enableMsi(handler: () => void): Process<void> {
+    const at = this.capability(CapabilityId.Msi);
+    invariant(at !== 0, `${this.path} has no MSI capability`);
+    this.#release();
+    const { address, data } = this.#allocate(0, handler);
+    const target = this.dma.mapDoorbell(address);
+    yield* this.#io.write(at + Msi.AddressLow, 4, lo32(target));
+    yield* this.#io.write(at + Msi.AddressHigh, 4, hi32(target));
+    yield* this.#io.write(at + Msi.Data, 2, data);
+    yield* this.#io.update16(at + Msi.Control, [MsiControl.Allocated, 0], [MsiControl.Enable, 1]);
+  }
+
+  /** Turns interrupts off and gives their numbers back. */
+  *disableInterrupts(): Process<void> {
+    const msix = this.capability(CapabilityId.MsiX);
+    if (msix) yield* this.#io.update16(msix + MsiX.Control, [MsiXControl.Enable, 0]);
+    const msi = this.capability(CapabilityId.Msi);
+    if (msi) yield* this.#io.update16(msi + Msi.Control, [MsiControl.Enable, 0]);
+    this.#release();
+  }
+
+  #programVector(entry: PhysAddr, { address, data }: InterruptMessage): void {
+    const { cpu } = this.#host;
+    const target = this.dma.mapDoorbell(address);
+    cpu.write32(offsetBy(entry, MsiXEntry.AddressLow), lo32(target));
+    cpu.write32(offsetBy(entry, MsiXEntry.AddressHigh), hi32(target));
+    cpu.write32(offsetBy(entry, MsiXEntry.Data), data);
+    cpu.write32(offsetBy(entry, MsiXEntry.Control), 0);
+  }
+
+  #allocate(vector: number, handler: () => void): InterruptMessage {
+    const message = this.#host.interrupts.allocate(`${this.path}.vector${vector}`, handler);
+    this.#messages.push(message);
+    return message;
+  }
+
+  #release(): void {
+    for (const message of this.#messages) this.#host.interrupts.free(message);
+    this.#messages = [];
+  }
+}

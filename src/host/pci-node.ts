@@ -1,0 +1,71 @@
+/**
+ * One function as host software found it: identity, BARs, capabilities, place in the tree. Filled by
+ * bus-scan.ts and window-plan.ts; holds no hardware.
+ * @module
+ */
+import { type Bdf, formatBdf, type PhysAddr, physAddr } from '#emu/base/units.ts';
+import type { Place } from './place.ts';
+
+/** A BAR as sized; `address` is 0 until windows are assigned. */
+export interface NodeBar {
+  readonly index: number;
+  readonly sizeBytes: number;
+  readonly width: 32 | 64;
+  readonly prefetchable: boolean;
+  address: PhysAddr;
+}
+
+/** A bridge window, `limit` exclusive; closed when the two are equal. */
+export interface BridgeWindow {
+  base: PhysAddr;
+  limit: PhysAddr;
+}
+
+const closed = (): BridgeWindow => ({ base: physAddr(0), limit: physAddr(0) });
+
+export class PciNode {
+  readonly bdf: Bdf;
+  readonly parent: PciNode | null;
+  /** Where the board has this function; null for one that the specification does not name. */
+  readonly place: Place | null;
+  readonly children: PciNode[] = [];
+  readonly bars: NodeBar[] = [];
+  /** Offset by capability ID. */
+  readonly capabilities = new Map<number, number>();
+  readonly extendedCapabilities = new Map<number, number>();
+  vendorId = 0;
+  deviceId = 0;
+  classCode = 0;
+  revisionId = 0;
+  isBridge = false;
+  isMultiFunction = false;
+  /** Device/Port Type, -1 without a PCI Express capability. [PCIE] 7.5.3.2 */
+  portType = -1;
+  secondary = 0;
+  subordinate = 0;
+  /** Bridges only: non-prefetchable below 4 GiB, and 64-bit prefetchable. */
+  readonly low: BridgeWindow = closed();
+  readonly high: BridgeWindow = closed();
+  /** ACS Control as last read, null without the capability. */
+  acs: number | null = null;
+
+  constructor(id: Bdf, parent: PciNode | null, place: Place | null) {
+    this.bdf = id;
+    this.parent = parent;
+    this.place = place;
+    parent?.children.push(this);
+  }
+
+  get name(): string {
+    return this.place?.name ?? formatBdf(this.bdf);
+  }
+  get path(): string {
+    return this.place?.path ?? formatBdf(this.bdf);
+  }
+
+  /** This function and everything below it, parents first. */
+  *subtree(): Generator<PciNode> {
+    yield this;
+    for (const child of this.children) yield* child.subtree();
+  }
+}

@@ -1,0 +1,166 @@
+/**
+ * Refuses machines that cannot be built, naming the key, what was expected and what was got.
+ * BARs are checked when windows are assigned, since only devices know them.
+ * @module
+ */
+import { usage } from '#emu/base/errors.ts';
+import { checkLink } from '#emu/pcie/link.ts';
+import {
+  type AcsPolicy,
+  isPlugList,
+  isSwitch,
+  type MachineSpec,
+  type Plug,
+  type PortSpec,
+  plugOf,
+  type SwitchSpec,
+} from './machine-spec.ts';
+import { MAX_DRAM_BYTES, MAX_MMIO_WINDOW_BYTES } from './physical-map.ts';
+import {
+  checkCount,
+  checkName,
+  checkSize,
+  checkTime,
+  expected,
+  formatSize,
+  isPowerOfTwo,
+} from './spec-fields.ts';
+
+const MiB = 2 ** 20;
+const GiB = 2 ** 30;
+/** Device 0 of bus 0 is the host bridge. */
+const MAX_ROOT_PORTS = 31;
+/** With the upstream port, as many as an egress vector of 32 bits names. [PCIE] 7.7.11.4 */
+const MAX_SWITCH_PORTS = 31;
+const ACS_BITS = 0x7f;
+
+/** @throws USAGE for a machine that cannot be. */
+export function checkMachine(spec: MachineSpec): void {
+  if (spec === null || typeof spec !== 'object') {
+    throw expected('machine', 'a specification object', spec);
+  }
+  checkName('name', spec.name);
+  checkMemory(spec);
+  checkSizes(spec);
+  checkAcs('acs', spec.acs);
+  if (!Array.isArray(spec.rootPorts) || spec.rootPorts.length === 0) {
+    throw expected('rootPorts', `1 to ${MAX_ROOT_PORTS} root ports`, spec.rootPorts);
+  }
+  checkCount('rootPorts', spec.rootPorts.length, MAX_ROOT_PORTS, 'root ports');
+  checkPeers(spec);
+  new TreeCheck().ports(spec.rootPorts, 'rootPorts');
+}
+
+function checkMemory({ memory = {} }: MachineSpec): void {
+  const { sizeBytes, latencyPs, bytesPerSecond } = memory;
+  checkSize('memory.sizeBytes', sizeBytes, MiB, MAX_DRAM_BYTES, 'a multiple of 1 MiB');
+  checkTime('memory.latencyPs', latencyPs);
+  if (bytesPerSecond !== undefined && !(bytesPerSecond > 0 && bytesPerSecond <= 1e15)) {
+    throw expected('memory.bytesPerSecond', 'a rate above 0, up to 1e15', bytesPerSecond);
+  }
+}
+
+function checkSizes(spec: MachineSpec): void {
+  const { mmioWindowBytes: window } = spec;
+  if (
+    window !== undefined &&
+    !(isPowerOfTwo(window) && window >= GiB && window <= MAX_MMIO_WINDOW_BYTES)
+  ) {
+    const range = `a power of two from 1 GiB to ${formatSize(MAX_MMIO_WINDOW_BYTES)}`;
+    throw expected('mmioWindowBytes', range, window);
+  }
+  for (const key of ['maxPayloadBytes', 'maxReadRequestBytes'] as const) {
+    const value = spec[key];
+    if (value !== undefined && !(isPowerOfTwo(value) && value >= 128 && value <= 4096)) {
+      throw expected(key, 'one of 128, 256, 512, 1024, 2048, 4096', value);
+    }
+  }
+  checkTime('rootLatencyPs', spec.rootLatencyPs);
+  checkTime('interruptLatencyPs', spec.interruptLatencyPs);
+}
+
+function checkPeers({ peerForwarding: rules, rootPorts }: MachineSpec): void {
+  if (rules === undefined || typeof rules === 'boolean') return;
+  if (!Array.isArray(rules)) throw expected('peerForwarding', 'true, false or rules', rules);
+  for (const [i, rule] of rules.entries()) {
+    for (const key of ['from', 'to'] as const) {
+      const port: unknown = rule[key];
+      if (!(Number.isInteger(port) && rootPorts[Number(port)] !== undefined)) {
+        const range = `the index of a root port, 0 to ${rootPorts.length - 1}`;
+        throw expected(`peerForwarding[${i}].${key}`, range, port);
+      }
+    }
+  }
+}
+
+/** Walks the tree, remembering what must be unique. */
+class TreeCheck {
+  readonly #names = new Map<string, string>();
+  readonly #plugs = new Map<Plug, string>();
+
+  ports(ports: readonly PortSpec[], where: string): void {
+    const siblings = new Set<string>();
+    for (const [i, port] of ports.entries()) {
+      const at = `${where}[${i}]`;
+      if (port === null || typeof port !== 'object') throw expected(at, 'a port', port);
+      checkName(`${at}.name`, port.name);
+      if (port.name !== undefined && siblings.has(port.name)) {
+        throw expected(`${at}.name`, 'a name no other port beside it has', port.name);
+      }
+      siblings.add(port.name ?? '');
+      if (port.link !== undefined) checkLink(port.link, `${at}.link`);
+      checkAcs(`${at}.acs`, port.acs);
+      this.#port(port, `${at}.device`);
+    }
+  }
+
+  #port(port: PortSpec, at: string): void {
+    const { device } = port;
+    if (isPlugList(device) && device.length > 1) {
+      const got = `${device.length} (${device.map(labelOf).join(', ')})`;
+      throw usage(`${at}: expected one device on a port, got ${got}; use pcieSwitch() for more`);
+    }
+    const plug = plugOf(port);
+    if (plug === undefined) return;
+    this.#plug(plug, at);
+  }
+
+  #plug(plug: Plug, at: string): void {
+    if (plug === null || typeof plug !== 'object' || !(isSwitch(plug) || isDevice(plug))) {
+      throw expected(at, 'a device or pcieSwitch(...)', plug);
+    }
+    const elsewhere = this.#plugs.get(plug);
+    if (elsewhere !== undefined) {
+      throw usage(`${at}: expected a device of its own, got the one that is in ${elsewhere}`);
+    }
+    this.#plugs.set(plug, at);
+    checkName(`${at}.name`, plug.name);
+    if (plug.name !== undefined) this.#name(plug.name, at);
+    if (isSwitch(plug)) this.#switch(plug, at);
+  }
+
+  #name(name: string, at: string): void {
+    const elsewhere = this.#names.get(name);
+    if (elsewhere !== undefined) {
+      throw usage(`${at}.name: expected a name used once, got '${name}', also in ${elsewhere}`);
+    }
+    this.#names.set(name, at);
+  }
+
+  #switch(spec: SwitchSpec, at: string): void {
+    if (!Array.isArray(spec.ports) || spec.ports.length === 0) {
+      throw expected(`${at}.ports`, `1 to ${MAX_SWITCH_PORTS} downstream ports`, spec.ports);
+    }
+    checkCount(`${at}.ports`, spec.ports.length, MAX_SWITCH_PORTS, 'downstream ports');
+    checkTime(`${at}.latencyPs`, spec.latencyPs);
+    this.ports(spec.ports, `${at}.ports`);
+  }
+}
+
+const isDevice = (plug: Plug): boolean => 'build' in plug && typeof plug.build === 'function';
+const labelOf = (plug: Plug): string => plug?.name ?? plug?.kind ?? String(plug);
+function checkAcs(key: string, policy: AcsPolicy | undefined): void {
+  if (policy === undefined || policy === 'linux' || policy === 'off') return;
+  if (Number.isInteger(policy) && policy >= 0 && policy <= ACS_BITS) return;
+  throw expected(key, `'linux', 'off' or ACS Control bits up to 0x7f`, policy);
+}

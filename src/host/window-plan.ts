@@ -1,0 +1,146 @@
+/**
+ * Gives addresses to BARs and windows to bridges, each as small as what lies in it allows. Pure computation
+ * over what the scan found; window-program.ts writes it. [PCIE] 7.5.1.3.8
+ * @module
+ */
+import { usage } from '#emu/base/errors.ts';
+import { alignUp, hex, offsetBy, type PhysAddr } from '#emu/base/units.ts';
+import { WINDOW_GRANULE } from '#emu/pcie/config-registers.ts';
+import type { Span } from './machine-spec.ts';
+import type { NodeBar, PciNode } from './pci-node.ts';
+import { formatSize } from './spec-fields.ts';
+
+/** Windows of a bridge: `low` holds 32-bit and non-prefetchable BARs, `high` 64-bit prefetchable ones. */
+export type Pool = 'low' | 'high';
+
+/** Something to place: a BAR, or a bridge's window with what is in it. */
+interface Item {
+  readonly sizeBytes: number;
+  readonly alignBytes: number;
+  /** Its largest BAR, for messages. */
+  readonly owner: PciNode;
+  readonly bar: NodeBar;
+  /** Takes its address and passes it on to what lies inside. */
+  put(base: PhysAddr): void;
+}
+
+interface Placed {
+  readonly item: Item;
+  readonly offset: number;
+}
+
+/** Assigns the pool's addresses within `span`. @throws USAGE that names the BAR that does not fit */
+export function assignWindows(roots: readonly PciNode[], pool: Pool, span: Span): void {
+  const items = roots.flatMap((node) => itemsOf(node, pool));
+  const { placed, sizeBytes } = pack(items);
+  for (const { item, offset } of placed) {
+    if (offset + item.sizeBytes > span.sizeBytes) throw doesNotFit(item, pool, span, sizeBytes);
+  }
+  for (const { item, offset } of placed) item.put(offsetBy(span.base, offset));
+}
+
+const poolOf = (bar: NodeBar): Pool => (bar.width === 64 && bar.prefetchable ? 'high' : 'low');
+
+/** What a function needs on the bus it stands on: its own BARs and its window. */
+function itemsOf(node: PciNode, pool: Pool): Item[] {
+  const items = node.bars
+    .filter((bar) => poolOf(bar) === pool)
+    .map((bar) => new BarItem(node, bar));
+  const window = node.isBridge ? windowOf(node, pool) : null;
+  return window ? [...items, window] : items;
+}
+
+function windowOf(bridge: PciNode, pool: Pool): Item | null {
+  const items = bridge.children.flatMap((child) => itemsOf(child, pool));
+  const { placed, sizeBytes } = pack(items);
+  const largest = items.reduce<Item | null>(
+    (most, item) => (most && most.bar.sizeBytes >= item.bar.sizeBytes ? most : item),
+    null,
+  );
+  return largest && new WindowItem(bridge[pool], placed, sizeBytes, largest);
+}
+
+class BarItem implements Item {
+  readonly owner: PciNode;
+  readonly bar: NodeBar;
+  constructor(owner: PciNode, bar: NodeBar) {
+    this.owner = owner;
+    this.bar = bar;
+  }
+  get sizeBytes(): number {
+    return this.bar.sizeBytes;
+  }
+  get alignBytes(): number {
+    return this.bar.sizeBytes;
+  }
+  put(base: PhysAddr): void {
+    this.bar.address = base;
+  }
+}
+
+class WindowItem implements Item {
+  readonly sizeBytes: number;
+  readonly alignBytes: number;
+  readonly owner: PciNode;
+  readonly bar: NodeBar;
+  readonly #window: PciNode[Pool];
+  readonly #content: readonly Placed[];
+
+  constructor(window: PciNode[Pool], content: readonly Placed[], sizeBytes: number, largest: Item) {
+    this.sizeBytes = alignUp(sizeBytes, WINDOW_GRANULE);
+    this.alignBytes = Math.max(WINDOW_GRANULE, ...content.map(({ item }) => item.alignBytes));
+    this.owner = largest.owner;
+    this.bar = largest.bar;
+    this.#window = window;
+    this.#content = content;
+  }
+
+  put(base: PhysAddr): void {
+    this.#window.base = base;
+    this.#window.limit = offsetBy(base, this.sizeBytes);
+    for (const { item, offset } of this.#content) item.put(offsetBy(base, offset));
+  }
+}
+
+/** Places the most aligned first, each in the first gap that holds it; offsets count from an aligned base. */
+function pack(items: readonly Item[]): { placed: Placed[]; sizeBytes: number } {
+  const order = [...items].sort((a, b) => b.alignBytes - a.alignBytes || b.sizeBytes - a.sizeBytes);
+  const placed: Placed[] = [];
+  const gaps: { from: number; limit: number }[] = [{ from: 0, limit: Number.POSITIVE_INFINITY }];
+  let sizeBytes = 0;
+  for (const item of order) {
+    const offset = takeGap(gaps, item);
+    placed.push({ item, offset });
+    sizeBytes = Math.max(sizeBytes, offset + item.sizeBytes);
+  }
+  return { placed, sizeBytes };
+}
+
+function takeGap(gaps: { from: number; limit: number }[], item: Item): number {
+  for (const [i, gap] of gaps.entries()) {
+    const offset = alignUp(gap.from, item.alignBytes);
+    const end = offset + item.sizeBytes;
+    if (end > gap.limit) continue;
+    const rest = [
+      { from: gap.from, limit: offset },
+      { from: end, limit: gap.limit },
+    ].filter(({ from, limit }) => from < limit);
+    gaps.splice(i, 1, ...rest);
+    return offset;
+  }
+  return Number.POSITIVE_INFINITY;
+}
+
+function doesNotFit(item: Item, pool: Pool, span: Span, neededBytes: number) {
+  const { owner, bar } = item;
+  const window = `${pool === 'high' ? '64-bit prefetchable' : '32-bit'} MMIO window`;
+  const size = `${formatSize(span.sizeBytes)} at ${hex(span.base)}`;
+  const change =
+    pool === 'high'
+      ? 'raise mmioWindowBytes'
+      : 'make it smaller, or 64 bits wide and prefetchable, which goes above 4 GiB';
+  return usage(
+    `${owner.path}: BAR${bar.index} of ${formatSize(bar.sizeBytes)} does not fit the ${window} of ${size}, ` +
+      `which needs ${formatSize(neededBytes)} for all BARs: ${change}`,
+  );
+}

@@ -1,0 +1,94 @@
+/**
+ * Page spans: no overlap, alignment, joining on free, refusal of wrong frees, flat cost.
+ */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import { PageAllocator } from '#emu/host/page-allocator.ts';
+
+const PAGE = 4096;
+const BASE = 0x8000_0000;
+
+interface Live {
+  readonly address: number;
+  readonly size: number;
+}
+
+/** Allocates unless memory is full, and checks that the span is aligned and free. */
+function take(allocator: PageAllocator, live: Live[], size: number, align: number): void {
+  let address: number;
+  try {
+    address = allocator.allocate(size, align);
+  } catch {
+    return;
+  }
+  assert.equal(address % align, 0);
+  assert.ok(address >= BASE && address + size <= BASE + allocator.sizeBytes);
+  const clash = live.find(
+    (other) => address < other.address + other.size && other.address < address + size,
+  );
+  assert.equal(clash, undefined);
+  live.push({ address, size });
+}
+
+describe('page allocator', () => {
+  it('never overlaps, aligns as asked, and is whole again after everything is freed', () => {
+    const step = fc.record({
+      pages: fc.integer({ min: 1, max: 70 }),
+      align: fc.integer({ min: 0, max: 8 }),
+      freeAt: fc.option(fc.nat(50)),
+    });
+    const check = (steps: { pages: number; align: number; freeAt: number | null }[]): void => {
+      const allocator = new PageAllocator(BASE, 2048 * PAGE);
+      const live: Live[] = [];
+      for (const { pages, align, freeAt } of steps) {
+        take(allocator, live, pages * PAGE, PAGE * 2 ** align);
+        const victim = freeAt === null ? undefined : live.splice(freeAt % live.length, 1)[0];
+        if (victim) allocator.free(victim.address, victim.size);
+      }
+      assert.equal(allocator.count, live.length);
+      for (const { address, size } of live) allocator.free(address, size);
+      assert.equal(allocator.usedBytes, 0);
+      assert.equal(allocator.allocate(2048 * PAGE, PAGE), BASE);
+    };
+    fc.assert(fc.property(fc.array(step, { maxLength: 120 }), check), { numRuns: 60 });
+  });
+
+  it('finds the one span that fits when memory is nearly full', () => {
+    const allocator = new PageAllocator(BASE, 100 * PAGE);
+    const first = allocator.allocate(37 * PAGE, PAGE);
+    allocator.allocate(63 * PAGE, PAGE);
+    allocator.free(first, 37 * PAGE);
+    assert.equal(allocator.allocate(37 * PAGE, PAGE), first);
+    assert.throws(() => allocator.allocate(PAGE, PAGE), { code: 'NO_MEMORY' });
+  });
+
+  it('aligns to large powers of two within a huge space', () => {
+    const allocator = new PageAllocator(BASE, 2 ** 44);
+    assert.equal(allocator.allocate(PAGE, PAGE), BASE);
+    assert.equal(allocator.allocate(2 ** 40, 2 ** 40), 2 ** 40);
+    assert.equal(allocator.allocate(PAGE, PAGE) < 2 ** 40, true);
+  });
+
+  it('refuses a second free, a part and a stranger', () => {
+    const allocator = new PageAllocator(BASE, 100 * PAGE);
+    const address = allocator.allocate(4 * PAGE, PAGE);
+    assert.throws(() => allocator.free(address, PAGE), { code: 'INVARIANT', message: /has 16384/ });
+    assert.throws(() => allocator.free(address + PAGE, PAGE), { code: 'INVARIANT' });
+    allocator.free(address, 4 * PAGE);
+    assert.throws(() => allocator.free(address, 4 * PAGE), {
+      code: 'INVARIANT',
+      message: /freed but not allocated/,
+    });
+  });
+
+  it('reuses freed spans however many are allocated', () => {
+    const allocator = new PageAllocator(BASE, 2 ** 34);
+    const addresses: number[] = [];
+    for (let i = 0; i < 50_000; i++) addresses.push(allocator.allocate(PAGE, PAGE));
+    for (let i = 0; i < 50_000; i += 2) allocator.free(addresses[i]!, PAGE);
+    const again = new Set(addresses.filter((_, i) => i % 2 === 0));
+    for (let i = 0; i < 25_000; i++) assert.ok(again.delete(allocator.allocate(PAGE, PAGE)));
+    assert.equal(allocator.usedBytes, 50_000 * PAGE);
+  });
+});
