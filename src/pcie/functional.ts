@@ -10,7 +10,14 @@ import { Decision, Verdict } from './component.ts';
 import { DmaStatus, Purpose } from './dma-status.ts';
 import type { Fabric } from './fabric.ts';
 import type { Port } from './port.ts';
-import { fillCompletion, fillCompletionData, TlpKind as Kind, Tlp, type TlpKind } from './tlp.ts';
+import {
+  fillCompletion,
+  fillCompletionData,
+  isConfigWrite,
+  TlpKind as Kind,
+  Tlp,
+  type TlpKind,
+} from './tlp.ts';
 
 export class FunctionalPath {
   readonly #fabric: Fabric;
