@@ -1,0 +1,64 @@
+/**
+ * The seam between devices' mappings and the ways to make them, and what all of them need of the host.
+ * Interfaces only; the host implements DmaHost, providers the rest.
+ * @module
+ */
+import type { Bdf, DmaAddr, PhysAddr } from '#emu/base/units.ts';
+import type { SparseMemory } from '#emu/memory/sparse-memory.ts';
+import type { Kernel } from '#emu/sim/kernel.ts';
+import type { Pending } from '#emu/sim/pending.ts';
+import type { Process } from '#emu/sim/process.ts';
+import type { DmaDevice } from './dma-device.ts';
+import type { Direction, MapRefusal } from './mapping.ts';
+import type { MappingRecord } from './mapping-record.ts';
+import type { PhyRangeList } from './phy-range-list.ts';
+
+/** What DMA software uses of the machine it runs on. */
+export interface DmaHost {
+  readonly kernel: Kernel;
+  /** Host physical address space; loads and stores to DRAM go straight to it. */
+  readonly memory: SparseMemory;
+  /** DRAM for tables and queues. @throws EmuError NO_MEMORY */
+  allocate(sizeBytes: number, alignBytes: number): PhysAddr;
+  free(address: PhysAddr, sizeBytes: number): void;
+  mmioRead32(address: PhysAddr): Pending<number>;
+  mmioWrite32(address: PhysAddr, value: number): void;
+  /** A message-signalled interrupt; the handler runs as an event of its own. */
+  interrupt(path: string, handler: () => void): { address: PhysAddr; data: number };
+}
+
+/** Limits of a function's DMA engine, as its driver declares them. [DMAAPI] */
+export interface DmaLimits {
+  /** Exclusive upper bound of addresses it can make: a power of two. Default 2^52. */
+  readonly addressLimit: number;
+  /** Longest segment. Default 4 GiB - 4 KiB. */
+  readonly maxSegmentBytes: number;
+  /** Segments must not cross multiples of this power of two. Default 4 GiB. */
+  readonly boundaryBytes: number;
+}
+
+export const DEFAULT_LIMITS: DmaLimits = {
+  addressLimit: 2 ** 52,
+  maxSegmentBytes: 0xffff_f000,
+  boundaryBytes: 2 ** 32,
+};
+
+/** Whether peer traffic of `client` to memory of `provider` may pass a host bridge. */
+export type HostBridgePolicy = (provider: Bdf, client: Bdf) => boolean;
+
+/** One function's address space, by one provider. Arguments have been checked. */
+export interface DmaDomain {
+  map(list: PhyRangeList, direction: Direction): MappingRecord | MapRefusal;
+  /** Ends a mapping; `done` is completed when no access to it is possible any more. */
+  unmap(mapping: MappingRecord, done: Pending<void>): void;
+  mapDoorbell(address: PhysAddr): DmaAddr;
+}
+
+/** A way to make memory accessible to devices. */
+export interface DmaProvider {
+  readonly name: string;
+  /** Brings its hardware up; before the first device. */
+  start(): Process<void>;
+  /** The DMA interface of a function: call once each, when BARs are assigned. */
+  device(client: Bdf, limits?: Partial<DmaLimits>): DmaDevice;
+}

@@ -1,0 +1,200 @@
+/**
+ * The IOMMU's driver: brings the unit up, gives every function a context and an address space of its own,
+ * and takes its interrupts. [RVIOMMU] 6
+ * @module
+ */
+import { EmuError, usage } from '#emu/base/errors.ts';
+import { type Bdf, hex, type PhysAddr } from '#emu/base/units.ts';
+import {
+  Capabilities,
+  Cqcsr,
+  DdtMode,
+  Ddtp,
+  Icvec,
+  Ipsr,
+  MsiCfg,
+  ppnHi,
+  ppnLo,
+  QueueBase,
+  Reg,
+} from '#emu/iommu/spec.ts';
+import { type Process, wait } from '#emu/sim/process.ts';
+import { CommandRing, RING_LOG2SZ_MINUS_1 } from './command-ring.ts';
+import { ContextTable } from './context-table.ts';
+import { DmaDevice } from './dma-device.ts';
+import {
+  DEFAULT_LIMITS,
+  type DmaHost,
+  type DmaLimits,
+  type DmaProvider,
+  type HostBridgePolicy,
+} from './dma-provider.ts';
+import { FAULT_RING_LOG2SZ_MINUS_1, FaultLog } from './fault-log.ts';
+import { IommuDomain } from './iommu-domain.ts';
+import { IommuPort } from './iommu-port.ts';
+import type { Reserved } from './iova-allocator.ts';
+import type { PciView } from './pci-view.ts';
+import { SegmentCursor } from './segment-cursor.ts';
+
+export interface IommuProviderOptions {
+  readonly host: DmaHost;
+  readonly view: PciView;
+  /** Physical address of the register page. */
+  readonly registers: PhysAddr;
+  /** Where interrupt messages are written: reserved in every domain. */
+  readonly doorbell: Reserved;
+  /** Default: never allowed. */
+  readonly hostBridgeAllowed?: HostBridgePolicy;
+  /** Smallest unit of I/O virtual addresses. Default 4 KiB. */
+  readonly granuleBytes?: number;
+  /** For errors and interrupts. Default `iommu0`. */
+  readonly path?: string;
+}
+
+const COMMAND_ERRORS = Cqcsr.cqmf.mask | Cqcsr.cmd_to.mask | Cqcsr.cmd_ill.mask;
+const VERSION_1_0 = 0x10;
+
+export class IommuProvider implements DmaProvider {
+  readonly name = 'iommu';
+  readonly faults: FaultLog;
+  readonly ring: CommandRing;
+  readonly #options: IommuProviderOptions;
+  readonly #path: string;
+  readonly #port: IommuPort;
+  readonly #contexts: ContextTable;
+  #domains = 0;
+  /** The handler runs, and the interrupt came since it last looked. */
+  #isServing = false;
+  #isDue = false;
+
+  constructor(options: IommuProviderOptions) {
+    const { host, registers } = options;
+    this.#options = options;
+    this.#path = options.path ?? 'iommu0';
+    this.#port = new IommuPort(host, registers);
+    this.ring = new CommandRing(this.#port, this.#path);
+    this.faults = new FaultLog(this.#port);
+    this.#contexts = new ContextTable(host);
+  }
+
+  /** Brings the unit up: interrupt, queues, directory; then drops whatever its caches held. [RVIOMMU] 6.1 */
+  *start(): Process<void> {
+    yield* this.#identify();
+    this.#setInterrupt();
+    yield* this.#startQueue(Reg.cqb, this.ring.base, RING_LOG2SZ_MINUS_1, Reg.cqt, Reg.cqcsr);
+    yield* this.#startQueue(
+      Reg.fqb,
+      this.faults.base,
+      FAULT_RING_LOG2SZ_MINUS_1,
+      Reg.fqh,
+      Reg.fqcsr,
+    );
+    const { root } = this.#contexts;
+    this.#port.write(Reg.ddtp + 4, ppnHi(root));
+    this.#port.write(Reg.ddtp, ppnLo(root) | Ddtp.iommuMode.of(DdtMode.TwoLevel));
+    const inUse = Ddtp.busy.mask | Ddtp.iommuMode.mask;
+    yield* this.#port.poll(Reg.ddtp, inUse, Ddtp.iommuMode.of(DdtMode.TwoLevel));
+    const flushed = this.#options.host.kernel.pending<void>(`${this.#path} flush`);
+    this.ring.submit({
+      commands: 2,
+      emit: (ring) => ring.invalidateAll(),
+      fenced: () => flushed.complete(),
+      failed: (error) => flushed.fail(error),
+    });
+    yield* wait(flushed);
+  }
+
+  device(client: Bdf, limits: Partial<DmaLimits> = {}): DmaDevice {
+    const { host, view, doorbell, granuleBytes = 4096 } = this.#options;
+    const policy = this.#options.hostBridgeAllowed ?? (() => false);
+    const domain = new IommuDomain({
+      host,
+      ring: this.ring,
+      segments: new SegmentCursor(view, client, policy),
+      limits: checkLimits({ ...DEFAULT_LIMITS, ...limits }, granuleBytes),
+      pscid: ++this.#domains,
+      granuleBytes,
+      // A bus address of a peer must never be an I/O virtual address too. [DMAAPI]
+      reserved: [
+        ...view.windows.map(({ busBase, sizeBytes }) => ({ base: busBase, sizeBytes })),
+        doorbell,
+      ],
+      doorbell,
+    });
+    this.#contexts.set(client, domain.table.root, domain.pscid);
+    return new DmaDevice(host.kernel, client, domain);
+  }
+
+  *#identify(): Process<void> {
+    const capabilities = yield* this.#port.read(Reg.capabilities);
+    const isKnown = Capabilities.version.get(capabilities) === VERSION_1_0;
+    if (isKnown && Capabilities.Sv48.get(capabilities) === 1) return;
+    const got = `capabilities ${hex(capabilities)}`;
+    throw usage(`${this.#path}: expected a RISC-V IOMMU 1.0 with Sv48, got ${got}`);
+  }
+
+  /** Both queues share vector 0. */
+  #setInterrupt(): void {
+    const { address, data } = this.#options.host.interrupt(this.#path, () => this.#interrupted());
+    this.#port.write(Reg.icvec, Icvec.civ.of(0) | Icvec.fiv.of(0));
+    this.#port.writeAddress(Reg.msiCfgTbl + MsiCfg.addrLo, address);
+    this.#port.write(Reg.msiCfgTbl + MsiCfg.data, data);
+    this.#port.write(Reg.msiCfgTbl + MsiCfg.control, 0);
+  }
+
+  *#startQueue(
+    baseReg: number,
+    base: PhysAddr,
+    log2szMinus1: number,
+    indexReg: number,
+    csrReg: number,
+  ): Process<void> {
+    this.#port.write(baseReg + 4, ppnHi(base));
+    this.#port.write(baseReg, ppnLo(base) | QueueBase.log2szMinus1.of(log2szMinus1));
+    this.#port.write(indexReg, 0);
+    // Enable, interrupt enable and on bits stand at the same places in both csrs.
+    this.#port.write(csrReg, Cqcsr.cqen.of(1) | Cqcsr.cie.of(1));
+    yield* this.#port.poll(csrReg, Cqcsr.cqon.mask | Cqcsr.busy.mask, Cqcsr.cqon.mask);
+  }
+
+  #interrupted(): void {
+    this.#isDue = true;
+    if (this.#isServing) return;
+    this.#isServing = true;
+    void this.#options.host.kernel.spawn(`${this.#path} interrupt`, this.#serve());
+  }
+
+  /** Clears the pending bits before the work, so that what comes meanwhile interrupts again. [RVIOMMU] 6.3 */
+  *#serve(): Process<void> {
+    while (this.#isDue) {
+      this.#isDue = false;
+      const pending = yield* this.#port.read(Reg.ipsr);
+      if (Ipsr.cip.get(pending) === 1) yield* this.#commandError();
+      this.#port.write(Reg.ipsr, pending);
+      if (Ipsr.fip.get(pending) === 1) yield* this.faults.drain();
+    }
+    this.#isServing = false;
+  }
+
+  /** The driver writes no illegal commands, so the queue's memory is gone or was overwritten. */
+  *#commandError(): Process<void> {
+    const csr = yield* this.#port.read(Reg.cqcsr);
+    if ((csr & COMMAND_ERRORS) === 0) return;
+    const head = yield* this.#port.read(Reg.cqh);
+    this.#port.write(Reg.cqcsr, 0);
+    const message = `${this.#path}: the command queue stopped at entry ${head}`;
+    this.ring.stop(new EmuError('INVARIANT', message, { cqcsr: csr, head }));
+  }
+}
+
+function checkLimits(limits: DmaLimits, granuleBytes: number): DmaLimits {
+  let power = 1;
+  while (power < limits.boundaryBytes) power *= 2;
+  const isPowerOfTwo = power === limits.boundaryBytes;
+  if (!isPowerOfTwo || limits.boundaryBytes < granuleBytes) {
+    throw usage(
+      `boundaryBytes: expected a power of two of at least ${granuleBytes}, got ${limits.boundaryBytes}`,
+    );
+  }
+  return limits;
+}

@@ -1,0 +1,50 @@
+/**
+ * What mapping gives: the list for the device, or a refusal with its reason. Plain values; lifetimes are
+ * DmaDevice's. [DMAAPI], [P2PDMA]
+ * @module
+ */
+import type { DmaRangeList } from './dma-range-list.ts';
+import type { PhyRangeList } from './phy-range-list.ts';
+
+/** Which way a mapping's bytes may go. [DMAAPI] */
+export const Direction = { ToDevice: 1, FromDevice: 2, Bidirectional: 3 } as const;
+export type Direction = (typeof Direction)[keyof typeof Direction];
+
+/** How a device reaches a piece of memory. [P2PDMA] */
+export const MapType = {
+  /** It must not. */
+  NotSupported: 'NOT_SUPPORTED',
+  /** Below a common bridge, by the peer's bus address. */
+  BusAddress: 'BUS_ADDR',
+  /** Through the root complex. */
+  ThruHostBridge: 'THRU_HOST_BRIDGE',
+  /** It is host memory. */
+  None: 'NONE',
+} as const;
+export type MapType = (typeof MapType)[keyof typeof MapType];
+
+/** A live mapping, until its unmap completes. */
+export interface DmaMapping {
+  /** For the device; of the caller only to read. */
+  readonly ranges: DmaRangeList;
+  /** The list that was mapped, unchanged. */
+  readonly source: PhyRangeList;
+  readonly direction: Direction;
+  /** Type of the first range that is peer memory, or NONE when all is host memory. */
+  readonly mapType: MapType;
+}
+
+/** Nothing was mapped. */
+export interface MapRefusal {
+  /**
+   * EREMOTEIO: peer memory out of this device's reach, for good. ENOMEM: no I/O virtual addresses or no memory
+   * for tables, for now. EINVAL: an empty list, or addresses that nothing decodes. EIO: beyond the
+   * device's address width.
+   */
+  readonly refused: 'EREMOTEIO' | 'ENOMEM' | 'EINVAL' | 'EIO';
+  readonly reason: string;
+}
+
+/** Tells a refusal from a mapping. */
+export const isRefusal = (result: DmaMapping | MapRefusal): result is MapRefusal =>
+  'refused' in result;
