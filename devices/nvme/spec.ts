@@ -1,0 +1,467 @@
+/**
+ * NVMe tables that the controller model and the host driver share: properties, queue entries, opcodes, statuses,
+ * data structures. No behaviour. [NVME] 3.1.3, [NVMECS] 3.2, [NVMEPCI] 3.1.2
+ * @module
+ */
+import { Bits, U8, U16, U32, U64 } from '#emu/base/layout.ts';
+import type { RegisterSpec } from '#emu/base/registers.ts';
+import type { DmaAddr } from '#emu/base/units.ts';
+
+/** Mass storage, non-volatile memory, NVM Express. [PCICODE] 1.2 */
+export const CLASS_CODE = 0x01_0802;
+/** Version 2.0 as VS and Identify report it. [NVME] 3.1.3.2 */
+export const VERSION = 0x0002_0000;
+
+// ---------------------------------------------------------------- controller properties
+
+/** Bytes of the properties below the doorbells. [NVME] 3.1.3 */
+export const PROPERTIES_SIZE = 0x1000;
+
+/** Controller properties; CAP and CRTO get their values from the controller's configuration. [NVME] 3.1.3 */
+export const Property = {
+  CapLo: { name: 'CAP', offset: 0x00, width: 32 },
+  CapHi: { name: 'CAP+4', offset: 0x04, width: 32 },
+  Vs: { name: 'VS', offset: 0x08, width: 32, reset: VERSION },
+  Intms: { name: 'INTMS', offset: 0x0c, width: 32, writable: 0xffff_ffff },
+  Intmc: { name: 'INTMC', offset: 0x10, width: 32, w1c: 0xffff_ffff },
+  Cc: { name: 'CC', offset: 0x14, width: 32, writable: 0x00ff_fff1 },
+  Csts: { name: 'CSTS', offset: 0x1c, width: 32 },
+  Nssr: { name: 'NSSR', offset: 0x20, width: 32 },
+  Aqa: { name: 'AQA', offset: 0x24, width: 32, writable: 0x0fff_0fff },
+  AsqLo: { name: 'ASQ', offset: 0x28, width: 32, writable: 0xffff_ffff },
+  AsqHi: { name: 'ASQ+4', offset: 0x2c, width: 32, writable: 0xffff_ffff },
+  AcqLo: { name: 'ACQ', offset: 0x30, width: 32, writable: 0xffff_ffff },
+  AcqHi: { name: 'ACQ+4', offset: 0x34, width: 32, writable: 0xffff_ffff },
+  Crto: { name: 'CRTO', offset: 0x68, width: 32 },
+} as const satisfies Record<string, RegisterSpec>;
+
+/** Controller Capabilities, bits 31:0. [NVME] 3.1.3.1 */
+export const CapLo = {
+  MQES: new Bits(15, 0),
+  CQR: new Bits(16),
+  AMS: new Bits(18, 17),
+  TO: new Bits(31, 24),
+} as const;
+
+/** Controller Capabilities, bits 63:32, numbered from bit 32. [NVME] 3.1.3.1 */
+export const CapHi = {
+  DSTRD: new Bits(3, 0),
+  NSSRS: new Bits(4),
+  CSS: new Bits(12, 5),
+  MPSMIN: new Bits(19, 16),
+  MPSMAX: new Bits(23, 20),
+  CMBS: new Bits(25),
+  CRMS: new Bits(28, 27),
+} as const;
+
+/** Values of CAP.CSS, one bit each. [NVME] 3.1.3.1 */
+export const CapCss = { Nvm: 0x01, IoCommandSets: 0x40 } as const;
+/** CAP.CRMS: Controller Ready With Media Support. [NVME] 3.1.3.1 */
+export const CRMS_CRWMS = 1;
+/** Unit of CAP.TO and CRTO, ps. [NVME] 3.1.3.1 */
+export const TIMEOUT_UNIT_PS = 500e9;
+/** Page size that MPS, MPSMIN and MPSMAX are counted from, and the unit of MDTS at MPSMIN 0. [NVME] 3.1.3.5 */
+export const MIN_PAGE_SIZE = 4096;
+
+/** Controller Configuration. [NVME] 3.1.3.5 */
+export const Cc = {
+  EN: new Bits(0),
+  CSS: new Bits(6, 4),
+  MPS: new Bits(10, 7),
+  AMS: new Bits(13, 11),
+  SHN: new Bits(15, 14),
+  IOSQES: new Bits(19, 16),
+  IOCQES: new Bits(23, 20),
+} as const;
+
+/** Values of CC.CSS: the NVM command set alone, or all that CAP announces. [NVME] 3.1.3.5 */
+export const CcCss = { Nvm: 0, AllSupported: 6 } as const;
+/** Values of CC.SHN. [NVME] 3.1.3.5 */
+export const Shn = { None: 0, Normal: 1, Abrupt: 2 } as const;
+
+/** Controller Status. [NVME] 3.1.3.6 */
+export const Csts = {
+  RDY: new Bits(0),
+  CFS: new Bits(1),
+  SHST: new Bits(3, 2),
+} as const;
+/** Values of CSTS.SHST. [NVME] 3.1.3.6 */
+export const Shst = { Normal: 0, Occurring: 1, Complete: 2 } as const;
+
+/** Admin Queue Attributes; both sizes are zero-based. [NVME] 3.1.3.8 */
+export const Aqa = { ASQS: new Bits(11, 0), ACQS: new Bits(27, 16) } as const;
+
+/** Controller Ready Timeouts. [NVME] 3.1.3.21 */
+export const Crto = { CRWMT: new Bits(15, 0) } as const;
+
+/** First doorbell and the bytes of one at CAP.DSTRD 0: SQ y tail at 2y, CQ y head at 2y + 1. [NVMEPCI] 3.1.2 */
+export const DOORBELLS_AT = 0x1000;
+export const DOORBELL_SIZE = 4;
+
+// ---------------------------------------------------------------- queue entries
+
+/** Submission queue entry. [NVME] 3.3.3.1 */
+export const Sqe = {
+  SIZE: 64,
+  /** Log2 of the size, as CC.IOSQES and Identify state it. */
+  SHIFT: 6,
+  opcode: new U8(0),
+  flags: new U8(1),
+  cid: new U16(2),
+  nsid: new U32(4),
+  mptr: new U64(16),
+  prp1: new U64<DmaAddr>(24),
+  prp2: new U64<DmaAddr>(32),
+  cdw10: new U32(40),
+  cdw11: new U32(44),
+  cdw12: new U32(48),
+  cdw13: new U32(52),
+  cdw14: new U32(56),
+  cdw15: new U32(60),
+} as const;
+
+/** Bits of an SQE's second byte. [NVME] 3.3.3.1 */
+export const SqeFlags = { FUSE: new Bits(1, 0), PSDT: new Bits(7, 6) } as const;
+
+/** Completion queue entry. [NVME] 3.3.3.2 */
+export const Cqe = {
+  SIZE: 16,
+  SHIFT: 4,
+  dw0: new U32(0),
+  dw1: new U32(4),
+  sqhd: new U16(8),
+  sqid: new U16(10),
+  cid: new U16(12),
+  status: new U16(14),
+} as const;
+
+/** The last 16 bits of a CQE: phase tag and status field. [NVME] 3.3.3.2.1 */
+export const CqeStatus = {
+  P: new Bits(0),
+  SC: new Bits(8, 1),
+  SCT: new Bits(11, 9),
+  CRD: new Bits(13, 12),
+  M: new Bits(14),
+  DNR: new Bits(15),
+  /** Status code type and status code together, the number that {@link Status} lists. */
+  CODE: new Bits(11, 1),
+} as const;
+
+// ---------------------------------------------------------------- statuses
+
+const generic = (code: number): number => code;
+const specific = (code: number): number => 0x100 | code;
+const media = (code: number): number => 0x200 | code;
+
+/** Status code type (bits 10:8) and status code (bits 7:0). [NVME] 3.3.3.2.1 */
+export const Status = {
+  Success: generic(0x00),
+  InvalidOpcode: generic(0x01),
+  InvalidField: generic(0x02),
+  DataTransferError: generic(0x04),
+  InternalError: generic(0x06),
+  AbortRequested: generic(0x07),
+  AbortedSqDeletion: generic(0x08),
+  InvalidNamespaceOrFormat: generic(0x0b),
+  CommandSequenceError: generic(0x0c),
+  PrpOffsetInvalid: generic(0x13),
+  NamespaceWriteProtected: generic(0x20),
+  LbaOutOfRange: generic(0x80),
+  CapacityExceeded: generic(0x81),
+  CompletionQueueInvalid: specific(0x00),
+  InvalidQueueIdentifier: specific(0x01),
+  InvalidQueueSize: specific(0x02),
+  AsyncEventLimitExceeded: specific(0x05),
+  InvalidInterruptVector: specific(0x08),
+  InvalidLogPage: specific(0x09),
+  InvalidQueueDeletion: specific(0x0c),
+  FeatureNotSaveable: specific(0x0d),
+  FeatureNotNamespaceSpecific: specific(0x0f),
+  WriteFault: media(0x80),
+  UnrecoveredReadError: media(0x81),
+} as const;
+export type StatusName = keyof typeof Status;
+/** A status code type and code; also values that {@link Status} does not list, from another controller. */
+export type Status = number;
+
+// ---------------------------------------------------------------- admin commands
+
+/** Admin opcodes. [NVME] 5 */
+export const AdminOpcode = {
+  DeleteSq: 0x00,
+  CreateSq: 0x01,
+  GetLogPage: 0x02,
+  DeleteCq: 0x04,
+  CreateCq: 0x05,
+  Identify: 0x06,
+  Abort: 0x08,
+  SetFeatures: 0x09,
+  GetFeatures: 0x0a,
+  AsyncEventRequest: 0x0c,
+} as const;
+
+/** CDW10 of the queue commands; sizes are zero-based. [NVME] 5.4, 5.5 */
+export const QueueCdw10 = { QID: new Bits(15, 0), QSIZE: new Bits(31, 16) } as const;
+/** CDW11 of Create I/O Completion Queue. [NVME] 5.4 */
+export const CreateCqCdw11 = { PC: new Bits(0), IEN: new Bits(1), IV: new Bits(31, 16) } as const;
+/** CDW11 of Create I/O Submission Queue. [NVME] 5.5 */
+export const CreateSqCdw11 = {
+  PC: new Bits(0),
+  QPRIO: new Bits(2, 1),
+  CQID: new Bits(31, 16),
+} as const;
+
+/** CDW10 of Abort. [NVME] 5.1 */
+export const AbortCdw10 = { SQID: new Bits(15, 0), CID: new Bits(31, 16) } as const;
+/** Dword 0 of an Abort completion: 1 when the command was not aborted. [NVME] 5.1 */
+export const NOT_ABORTED = 1;
+
+/** Dword 0 of an Asynchronous Event Request completion. [NVME] 5.2.1 */
+export const AsyncEvent = {
+  Type: new Bits(2, 0),
+  Info: new Bits(15, 8),
+  LogPage: new Bits(23, 16),
+} as const;
+/** Asynchronous event types. [NVME] 5.2.1 */
+export const AsyncEventType = { Error: 0, Smart: 1, Notice: 2 } as const;
+/** Information of an error event. [NVME] 5.2.1 */
+export const AsyncEventError = { InvalidDoorbell: 0, InvalidDoorbellValue: 1 } as const;
+
+// ---------------------------------------------------------------- Identify
+
+/** Bytes of every Identify data structure. [NVME] 5.17.1 */
+export const IDENTIFY_SIZE = 4096;
+/** CDW10 of Identify. [NVME] 5.17.1 */
+export const IdentifyCdw10 = { CNS: new Bits(7, 0), CNTID: new Bits(31, 16) } as const;
+/** CDW11 of Identify. [NVME] 5.17.1 */
+export const IdentifyCdw11 = { CSI: new Bits(31, 24) } as const;
+/** Controller or Namespace Structure values. [NVME] 5.17.1 */
+export const Cns = {
+  Namespace: 0x00,
+  Controller: 0x01,
+  ActiveNamespaces: 0x02,
+  NamespaceDescriptors: 0x03,
+  CommandSetNamespace: 0x05,
+  CommandSetController: 0x06,
+  CommandSetActiveNamespaces: 0x07,
+  IndependentNamespace: 0x08,
+  CommandSets: 0x1c,
+} as const;
+/** Command Set Identifier of the NVM command set. [NVME] 5.17.1 */
+export const CSI_NVM = 0;
+/** The namespace identifier that names all of them. [NVME] 3.2.1.2 */
+export const NSID_ALL = 0xffff_ffff;
+
+/** Identify Controller data structure. [NVME] 5.17.2.1 */
+export const IdController = {
+  SIZE: IDENTIFY_SIZE,
+  VID: new U16(0),
+  SSVID: new U16(2),
+  SN: { at: 4, size: 20 },
+  MN: { at: 24, size: 40 },
+  FR: { at: 64, size: 8 },
+  RAB: new U8(72),
+  /** Three bytes, least significant first. */
+  IEEE: { at: 73, size: 3 },
+  MDTS: new U8(77),
+  CNTLID: new U16(78),
+  VER: new U32(80),
+  RTD3R: new U32(84),
+  RTD3E: new U32(88),
+  OAES: new U32(92),
+  CTRATT: new U32(96),
+  CNTRLTYPE: new U8(111),
+  OACS: new U16(256),
+  ACL: new U8(258),
+  AERL: new U8(259),
+  FRMW: new U8(260),
+  LPA: new U8(261),
+  ELPE: new U8(262),
+  NPSS: new U8(263),
+  WCTEMP: new U16(266),
+  CCTEMP: new U16(268),
+  /** Low 64 bits of a 128-bit count of bytes. */
+  TNVMCAP: new U64(280),
+  SQES: new U8(512),
+  CQES: new U8(513),
+  MAXCMD: new U16(514),
+  NN: new U32(516),
+  ONCS: new U16(520),
+  FUSES: new U16(522),
+  FNA: new U8(524),
+  VWC: new U8(525),
+  AWUN: new U16(526),
+  AWUPF: new U16(528),
+  SGLS: new U32(536),
+  MNAN: new U32(540),
+  SUBNQN: { at: 768, size: 256 },
+  /** Maximum power of power state 0, in 10 mW. */
+  PSD0_MP: new U16(2048),
+} as const;
+
+/** Values of Identify Controller fields. [NVME] 5.17.2.1 */
+export const ControllerType = { Io: 1 } as const;
+/** Log Page Attributes: effects log; extended data (NUMDU, offsets); the logs that list what is supported. */
+export const Lpa = { Effects: 0x02, ExtendedData: 0x04, SupportLogs: 0x20 } as const;
+/** Volatile Write Cache: present; Flush takes the NSID that names all namespaces. */
+export const Vwc = { Present: 0x01, FlushAll: 0x06 } as const;
+/** FRMW: one slot, which is read only. */
+export const FRMW_ONE_READ_ONLY_SLOT = 0x03;
+
+/** Identify Namespace data structure of the NVM command set. [NVMECS] 4.1.5.1 */
+export const IdNamespace = {
+  SIZE: IDENTIFY_SIZE,
+  NSZE: new U64(0),
+  NCAP: new U64(8),
+  NUSE: new U64(16),
+  NSFEAT: new U8(24),
+  NLBAF: new U8(25),
+  FLBAS: new U8(26),
+  DLFEAT: new U8(33),
+  NOIOB: new U16(46),
+  /** Low 64 bits of a 128-bit count of bytes. */
+  NVMCAP: new U64(48),
+  NSATTR: new U8(99),
+  NGUID: { at: 104, size: 16 },
+  EUI64: { at: 120, size: 8 },
+  LBAF0: new U32(128),
+} as const;
+/** LBA format entry. [NVMECS] 4.1.5.1 */
+export const Lbaf = { MS: new Bits(15, 0), LBADS: new Bits(23, 16), RP: new Bits(25, 24) } as const;
+/** NSATTR: the namespace is write protected. [NVMECS] 4.1.5.1 */
+export const NSATTR_WRITE_PROTECTED = 0x01;
+
+/** I/O Command Set Independent Identify Namespace data structure. [NVME] 5.17.2.8 */
+export const IdIndependentNamespace = {
+  NSATTR: new U8(8),
+  NSTAT: new U8(14),
+} as const;
+/** NSTAT: namespace ready. [NVME] 5.17.2.8 */
+export const NSTAT_NRDY = 0x01;
+
+/** Namespace Identification Descriptor header and types. [NVME] 5.17.2.3 */
+export const IdDescriptor = { type: new U8(0), size: new U8(1), HEADER: 4 } as const;
+export const IdDescriptorType = { EUI64: 1, NGUID: 2, UUID: 3, CSI: 4 } as const;
+
+// ---------------------------------------------------------------- features
+
+/** Feature identifiers. [NVME] 5.27.1 */
+export const Feature = {
+  Arbitration: 0x01,
+  PowerManagement: 0x02,
+  TemperatureThreshold: 0x04,
+  ErrorRecovery: 0x05,
+  VolatileWriteCache: 0x06,
+  NumberOfQueues: 0x07,
+  InterruptCoalescing: 0x08,
+  InterruptVectorConfig: 0x09,
+  WriteAtomicityNormal: 0x0a,
+  AsyncEventConfig: 0x0b,
+} as const;
+/** CDW10 of Set Features. [NVME] 5.27 */
+export const SetFeaturesCdw10 = { FID: new Bits(7, 0), SV: new Bits(31) } as const;
+/** CDW10 of Get Features. [NVME] 5.15 */
+export const GetFeaturesCdw10 = { FID: new Bits(7, 0), SEL: new Bits(10, 8) } as const;
+/** Values of SEL. [NVME] 5.15 */
+export const FeatureSelect = { Current: 0, Default: 1, Saved: 2, Capabilities: 3 } as const;
+/** Dword 0 for SEL = Capabilities. [NVME] 5.15.1 */
+export const FeatureCapability = { Saveable: 1, NamespaceSpecific: 2, Changeable: 4 } as const;
+/** Number of Queues, CDW11 and dword 0, both zero-based. [NVME] 5.27.1.5 */
+export const QueueCounts = { NSQ: new Bits(15, 0), NCQ: new Bits(31, 16) } as const;
+/** Power Management. [NVME] 5.27.1.2 */
+export const PowerManagement = { PS: new Bits(4, 0) } as const;
+/** Temperature Threshold, kelvins. [NVME] 5.27.1.3 */
+export const TemperatureThreshold = {
+  TMPTH: new Bits(15, 0),
+  TMPSEL: new Bits(19, 16),
+  THSEL: new Bits(21, 20),
+} as const;
+/** Error Recovery. [NVMECS] 4.1.3.2 */
+export const ErrorRecovery = { TLER: new Bits(15, 0), DULBE: new Bits(16) } as const;
+/** Interrupt Vector Configuration. [NVME] 5.27.1.7 */
+export const InterruptVectorConfig = { IV: new Bits(15, 0), CD: new Bits(16) } as const;
+
+// ---------------------------------------------------------------- log pages
+
+/** Log page identifiers. [NVME] 5.16.1 */
+export const LogPage = {
+  SupportedPages: 0x00,
+  Error: 0x01,
+  Smart: 0x02,
+  Firmware: 0x03,
+  Effects: 0x05,
+  FeatureEffects: 0x12,
+  ManagementEffects: 0x13,
+} as const;
+/** CDW10 of Get Log Page. [NVME] 5.16 */
+export const LogCdw10 = {
+  LID: new Bits(7, 0),
+  RAE: new Bits(15),
+  NUMDL: new Bits(31, 16),
+} as const;
+/** CDW11 of Get Log Page. [NVME] 5.16 */
+export const LogCdw11 = { NUMDU: new Bits(15, 0) } as const;
+/** CDW14 of Get Log Page. [NVME] 5.16 */
+export const LogCdw14 = { OT: new Bits(23) } as const;
+
+/** Error Information log entry. [NVME] 5.16.1.2 */
+export const ErrorLogEntry = {
+  SIZE: 64,
+  errorCount: new U64(0),
+  sqid: new U16(8),
+  cid: new U16(10),
+  /** Status field as in the CQE, phase tag included. */
+  status: new U16(12),
+  parameter: new U16(14),
+  lba: new U64(16),
+  nsid: new U32(24),
+} as const;
+
+/** SMART / Health Information log. Counters are 128 bits wide, the low 64 are used. [NVME] 5.16.1.3 */
+export const SmartLog = {
+  SIZE: 512,
+  temperature: new U16(1),
+  availableSpare: new U8(3),
+  spareThreshold: new U8(4),
+  dataUnitsRead: new U64(32),
+  dataUnitsWritten: new U64(48),
+  hostReads: new U64(64),
+  hostWrites: new U64(80),
+  powerOnHours: new U64(128),
+  mediaErrors: new U64(160),
+  errorLogEntries: new U64(176),
+} as const;
+/** Bytes of one data unit: a thousand blocks of 512. [NVME] 5.16.1.3 */
+export const DATA_UNIT_SIZE = 512_000;
+
+/** Firmware Slot Information log. [NVME] 5.16.1.4 */
+export const FirmwareLog = { SIZE: 512, AFI: new U8(0), FRS1: { at: 8, size: 8 } } as const;
+
+/** Commands Supported and Effects log: a dword an opcode. [NVME] 5.16.1.6 */
+export const EffectsLog = { SIZE: 4096, admin: 0, io: 1024, CSUPP: 1, LBCC: 2 } as const;
+
+/** Supported Log Pages log: a dword an identifier; bit 0 is LSUPP. [NVME] 5.16.1.1 */
+export const SupportedPagesLog = { SIZE: 1024, LSUPP: 1 } as const;
+
+/** Feature Identifiers Supported and Effects log: a dword an identifier, with its scope. [NVME] 5.16.1.18 */
+export const FeatureEffectsLog = {
+  SIZE: 1024,
+  FSUPP: 0x0000_0001,
+  NamespaceScope: 0x0010_0000,
+  ControllerScope: 0x0020_0000,
+} as const;
+
+/** NVMe-MI Commands Supported and Effects log. [NVME] 5.16.1.19 */
+export const MANAGEMENT_EFFECTS_SIZE = 4096;
+
+// ---------------------------------------------------------------- NVM command set
+
+/** Opcodes of the NVM command set. [NVMECS] 3.2 */
+export const IoOpcode = { Flush: 0x00, Write: 0x01, Read: 0x02 } as const;
+/** CDW12 of Read and Write; NLB is zero-based. [NVMECS] 3.2.4 */
+export const RwCdw12 = { NLB: new Bits(15, 0), FUA: new Bits(30) } as const;
+
+// ---------------------------------------------------------------- PRPs
+
+/** Bytes of a PRP entry. [NVME] 4.1.1 */
+export const PRP_SIZE = 8;
