@@ -14,9 +14,7 @@ export interface SliceRunner {
   readonly running: boolean;
   /** Handles up to `maxEvents`; false when no event is left. */
   slice(maxEvents: number): boolean;
-  /** After the current event ends a slice, but no run to a given time. */
-  endSlice(): void;
-  /** Ends whatever runs after the current event. */
+  /** Stops handling after the current event. */
   stop(): void;
 }
 
@@ -66,7 +64,7 @@ export class AwaitLoop implements PendingBook {
       return;
     }
     this.#due.push(pending);
-    this.#runner.endSlice();
+    this.#runner.stop();
   }
 
   unclaimed(pending: PendingEntry): void {
@@ -133,7 +131,8 @@ export class AwaitLoop implements PendingBook {
 }
 
 function stalled(name: string, outstanding: readonly string[]): EmuError {
-  const others = outstanding.filter((other) => other !== name);
+  const self = outstanding.indexOf(name);
+  const others = outstanding.filter((_, index) => index !== self);
   const shown = others.slice(0, NAMES_SHOWN).join(', ');
   const rest = others.length > NAMES_SHOWN ? ` and ${others.length - NAMES_SHOWN} more` : '';
   const detail: ErrorDetail = { pending: name, outstanding: shown + rest };

@@ -45,6 +45,8 @@ export class DelayLine implements Target {
     const at = ticket & (this.#args.length - 1);
     this.#args[at] = arg;
     this.#due[at] = this.#kernel.now + this.delayPs;
+    // A line of cancelled arguments only was idle.
+    if (this.#queued && this.count === 0) this.#kernel.countIdle(-1);
     this.#tail = (ticket + 1) | 0;
     if (!this.#queued) this.#enter(this.delayPs);
     return ticket;
@@ -55,6 +57,7 @@ export class DelayLine implements Target {
     if ((ticket - this.#head) >>> 0 >= this.count) return;
     this.#args[ticket & (this.#args.length - 1)] = CANCELLED;
     this.#skipCancelled();
+    if (this.#queued && this.count === 0) this.#kernel.countIdle(1);
   }
 
   /** Delivers the argument that is due; nothing when the one it came for was cancelled. */
@@ -62,7 +65,10 @@ export class DelayLine implements Target {
     const now = this.#kernel.now;
     const at = this.#head & (this.#args.length - 1);
     this.#queued = false;
-    if (this.count === 0) return;
+    if (this.count === 0) {
+      this.#kernel.countIdle(-1);
+      return;
+    }
     if (this.#due[at]! > now) {
       this.#enter(this.#due[at]! - now);
       return;

@@ -37,7 +37,7 @@ export class EventPool {
     this.#free[this.#freeCount++] = slot;
   }
 
-  /** Doubles the capacity and returns it. */
+  /** Doubles the capacity of a pool without a free slot, and returns it. */
   grow(): number {
     this.#add(this.capacity);
     return this.capacity;
@@ -45,9 +45,7 @@ export class EventPool {
 
   #add(count: number): void {
     const first = this.events.length;
-    const kept = this.#free.subarray(0, this.#freeCount);
     this.#free = new Int32Array(first + count);
-    this.#free.set(kept);
     for (let slot = first + count - 1; slot >= first; slot--) this.give(slot);
     for (let i = 0; i < count; i++) this.events.push(new PooledEvent());
   }

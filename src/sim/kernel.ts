@@ -37,7 +37,8 @@ export class Kernel {
   readonly clock: Float64Array = this.#state;
   readonly #loop: AwaitLoop;
   #running = false;
-  #slicing = false;
+  /** Queued events that alone do not keep a run going. */
+  #idle = 0;
 
   constructor({ seed = 0 }: { seed?: number } = {}) {
     this.seed = seed;
@@ -47,9 +48,6 @@ export class Kernel {
         return kernel.#running;
       },
       slice: (maxEvents) => kernel.#slice(maxEvents),
-      endSlice: () => {
-        if (kernel.#slicing) kernel.#wheel.setLimit(NEVER);
-      },
       stop: () => kernel.#wheel.setLimit(NEVER),
     });
   }
@@ -133,6 +131,14 @@ export class Kernel {
     return result;
   }
 
+  /**
+   * Counts one queued event more or less as idle: a cancelled timer's, say. A run without a time limit ends
+   * when only idle events are left, and so does waiting. Whoever said so takes it back when the event comes.
+   */
+  countIdle(change: 1 | -1): void {
+    this.#idle += change;
+  }
+
   /** Names of the pendings still open and of failures nobody took: the leak report. */
   outstanding(): readonly string[] {
     return this.#loop.outstanding();
@@ -159,13 +165,12 @@ export class Kernel {
 
   #runTo(timePs: number): void {
     this.#enter();
-    this.#slicing = false;
     try {
-      // Again when a failure stopped the run that was taken after all.
+      // Again when a completion, or a failure that was taken after all, stopped the loop.
       do {
         this.#loop.throwUnclaimed();
         this.#wheel.setLimit(timePs);
-        this.#handle(FOREVER);
+        this.#handle(FOREVER, timePs === FOREVER);
         this.#loop.throwUnclaimed();
       } while (this.#isDue(timePs));
     } finally {
@@ -174,16 +179,16 @@ export class Kernel {
   }
 
   #isDue(timePs: number): boolean {
+    if (timePs === FOREVER && this.#wheel.count === this.#idle) return false;
     const slot = this.#wheel.peek();
     return slot >= 0 && this.#wheel.times[slot]! <= timePs;
   }
 
   #slice(maxEvents: number): boolean {
     this.#enter();
-    this.#slicing = true;
     this.#wheel.setLimit(FOREVER);
-    this.#handle(maxEvents);
-    return this.#wheel.count > 0;
+    this.#handle(maxEvents, true);
+    return this.#wheel.count > this.#idle;
   }
 
   #enter(): void {
@@ -191,7 +196,7 @@ export class Kernel {
   }
 
   /** The loop itself: one try for all events, and a call site for each kind of target. */
-  #handle(maxEvents: number): void {
+  #handle(maxEvents: number, untilIdle: boolean): void {
     const wheel = this.#wheel;
     const pool = this.#pool;
     const state = this.#state;
@@ -200,6 +205,7 @@ export class Kernel {
     this.#running = true;
     try {
       for (let left = maxEvents; left > 0; left--) {
+        if (untilIdle && wheel.count === this.#idle) break;
         const slot = wheel.popUntil();
         if (slot < 0) break;
         state[NOW] = wheel.times[slot]!;

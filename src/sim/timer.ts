@@ -34,19 +34,26 @@ export class Timer implements Target {
   /** Fires once, `delayPs` from now; an armed timer moves to the new time. @throws INVARIANT */
   arm(delayPs: number): void {
     invariant(Number.isInteger(delayPs) && delayPs >= 0, `${this.path}: timer of ${delayPs} ps`);
+    const hasEntry = this.#entry !== Number.POSITIVE_INFINITY;
+    if (hasEntry && !this.#armed) this.#kernel.countIdle(-1);
     this.#armed = true;
     this.#due = this.#kernel.now + delayPs;
     // A later entry is useless; an earlier one is kept and goes on to the due time when it comes.
-    if (this.#due < this.#entry) this.#enter(delayPs);
+    if (this.#due >= this.#entry) return;
+    if (hasEntry) this.#kernel.countIdle(1);
+    this.#enter(delayPs);
   }
 
   /** Cancels it; without effect when it is not armed. */
   disarm(): void {
+    if (this.#armed) this.#kernel.countIdle(1);
     this.#armed = false;
   }
 
   handle(_op: number, arg: EventArg): void {
-    if (arg !== this.#generation) return;
+    const live = arg === this.#generation;
+    if (!live || !this.#armed) this.#kernel.countIdle(-1);
+    if (!live) return;
     this.#entry = Number.POSITIVE_INFINITY;
     if (!this.#armed) return;
     const left = this.#due - this.#kernel.now;

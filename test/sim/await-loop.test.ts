@@ -102,11 +102,15 @@ test('all who await get the outcome, then and catch included', async () => {
 
 test('a pending completed outside of the kernel is told at once', async () => {
   const kernel = new Kernel();
+  tick(kernel);
   const pending = kernel.pending<number>('manual');
   const awaited = pending.then((value) => value);
   pending.complete(4);
   assert.equal(await awaited, 4);
   assert.equal(turns, 0);
+  await nextTurn();
+  assert.equal(turns, 1);
+  assert.equal(kernel.now, 0);
 });
 
 test('an explicit run serves those who await, and does not stop for them', async () => {
@@ -132,6 +136,7 @@ test('with nothing left to run, every awaited pending rejects, and names the oth
   const one = kernel.pending('one');
   const two = kernel.pending('two');
   kernel.pending('three');
+  kernel.pending('one');
   completeAt(kernel, 100, 0);
   const [first, second] = await Promise.allSettled([one, two]);
   assert.equal(kernel.now, 100);
@@ -140,8 +145,8 @@ test('with nothing left to run, every awaited pending rejects, and names the oth
   const error: unknown = first.reason;
   assert.ok(error instanceof EmuError);
   assert.equal(error.code, 'STALLED');
-  assert.match(error.message, /^one can never complete.*also outstanding: two, three$/);
-  assert.deepEqual(error.detail, { pending: 'one', outstanding: 'two, three' });
+  assert.match(error.message, /^one can never complete.*also outstanding: two, three, one$/);
+  assert.deepEqual(error.detail, { pending: 'one', outstanding: 'two, three, one' });
   assert.match(String(second.reason), /two can never complete/);
 });
 
@@ -160,6 +165,14 @@ test('a stalled pending stays open: a later event may still complete it', async 
   assert.deepEqual(kernel.outstanding(), ['late']);
   at(kernel, 10, () => pending.complete('after all'));
   assert.equal(await pending, 'after all');
+});
+
+test('a stalled pending that fails later is a failure that nobody took', async () => {
+  const kernel = new Kernel();
+  const pending = kernel.pending<string>('late');
+  await assert.rejects(async () => await pending, { code: 'STALLED' });
+  at(kernel, 10, () => pending.fail(new EmuError('CHECKER', 'broken')));
+  assert.throws(() => kernel.run(), { code: 'CHECKER' });
 });
 
 test('whoever was served gets a turn before the rest counts as stalled', async () => {
@@ -205,6 +218,14 @@ test('a failure that nobody took rejects those who await something else', async 
   const pending = completeAt(kernel, 20, 0);
   await assert.rejects(async () => await pending, { code: 'CHECKER', detail: { pending: 'lost' } });
   assert.equal(kernel.now, 10);
+});
+
+test('a failure that nobody took goes before the stall it causes', async () => {
+  const kernel = new Kernel();
+  const lost = kernel.pending('lost');
+  const other = kernel.pending('other');
+  at(kernel, 10, () => lost.fail(new EmuError('CHECKER', 'broken')));
+  await assert.rejects(async () => await other, { code: 'CHECKER' });
 });
 
 test('two failures of one event can be awaited one after the other', async () => {

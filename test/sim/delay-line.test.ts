@@ -78,6 +78,20 @@ test('a delivery may cancel one that is due at the same time', () => {
   );
 });
 
+test('one cancelled in the middle takes no event', () => {
+  const { kernel, sink, line } = build();
+  line.push(1);
+  const second = line.push(2);
+  line.push(3);
+  line.cancel(second);
+  kernel.run();
+  assert.deepEqual(
+    sink.seen.map(([, arg]) => arg),
+    [1, 3],
+  );
+  assert.equal(kernel.events, 2);
+});
+
 test('cancelled arguments cost neither events nor room', () => {
   const { kernel, sink, line } = build(50_000);
   for (let i = 0; i < 10_000; i++) {
@@ -149,4 +163,19 @@ test('behaves as a list of due times does', () => {
       assert.deepEqual(sink.seen, expected);
     }),
   );
+});
+
+test('a line of cancelled arguments keeps no run going', () => {
+  const kernel = new Kernel();
+  const seen: unknown[] = [];
+  const target: Target = { path: 'line', handle: (_op, arg) => seen.push(arg) };
+  const line = new DelayLine(kernel, 50e9, target, 1);
+  const ticket = line.push(1);
+  line.cancel(ticket);
+  kernel.run();
+  assert.equal(kernel.now, 0);
+  line.push(2);
+  kernel.run();
+  assert.equal(kernel.now, 50e9);
+  assert.deepEqual(seen, [2]);
 });

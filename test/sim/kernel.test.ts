@@ -54,7 +54,7 @@ test('a slot that had a priority is reused without it', () => {
   const recorder = new Recorder(kernel);
   kernel.scheduleAt(1, recorder, 0, null, 5);
   kernel.run();
-  kernel.scheduleAt(9, recorder, 1, null);
+  kernel.schedule(8, recorder, 1, null);
   kernel.schedule(8, recorder, 2, null);
   kernel.run();
   assert.deepEqual(

@@ -46,6 +46,14 @@ test('waits for pendings: open, complete, and of other processes', () => {
   assert.equal(kernel.now, 70);
 });
 
+test('waiting for what is done takes no event', () => {
+  const kernel = new Kernel();
+  const done = kernel.pending<number>('done');
+  done.complete(1);
+  assert.equal(kernel.spawn('reader', wait(done)).value, 1);
+  assert.equal(kernel.queued, 0);
+});
+
 test('a process goes on in an event of its own, after the one that completed what it waits for', () => {
   const kernel = new Kernel();
   const pending = kernel.pending<null>('signal');

@@ -11,7 +11,10 @@ const draw = (random: Random, count: number): number[] =>
   Array.from({ length: count }, () => random.u32());
 
 test('draws the same numbers on every engine, for ever', () => {
-  assert.deepEqual(draw(new Random(1, 'rc0.port1.nvme0'), 4), [3099656999, 3242535210, 3059621172, 119342618]);
+  assert.deepEqual(
+    draw(new Random(1, 'rc0.port1.nvme0'), 4),
+    [3099656999, 3242535210, 3059621172, 119342618],
+  );
 });
 
 test('streams differ by seed and by name', () => {
@@ -55,9 +58,11 @@ test('below is even, wide limits included', () => {
   const count = new Float64Array(6);
   for (let i = 0; i < 6000; i++) count[random.below(6)]!++;
   for (const each of count) assert.ok(Math.abs(each - 1000) < 150, `${each} of 6000`);
-  let upper = 0;
-  for (let i = 0; i < 1000; i++) if (random.below(2 ** 40) >= 2 ** 39) upper++;
-  assert.ok(Math.abs(upper - 500) < 80, `${upper} of 1000`);
+  for (const limit of [3 * 2 ** 30, 2 ** 40, 3 * 2 ** 50, 2 ** 52]) {
+    let lower = 0;
+    for (let i = 0; i < 1000; i++) if (random.below(limit) < limit / 2) lower++;
+    assert.ok(Math.abs(lower - 500) < 80, `${lower} of 1000 below half of ${limit}`);
+  }
 });
 
 test('below refuses limits that are none', () => {

@@ -64,6 +64,18 @@ test('rearming to later times takes one queue entry, not one each', () => {
   assert.equal(kernel.queued, 1);
 });
 
+test('a queue entry left behind does not come back', () => {
+  const { kernel, timer, fired } = build();
+  timer.arm(500);
+  timer.arm(200);
+  kernel.runUntil(300);
+  timer.arm(5000);
+  kernel.runUntil(600);
+  assert.equal(kernel.queued, 1);
+  kernel.run();
+  assert.deepEqual(fired, [200, 5300]);
+});
+
 test('a delay that is none is refused', () => {
   const { timer } = build();
   for (const bad of [-1, 0.5, Number.NaN]) {
@@ -99,4 +111,26 @@ test('behaves as a single due time does', () => {
       assert.deepEqual(fired, expected);
     }),
   );
+});
+
+test('a cancelled timer keeps no run going, and time does not move for it', () => {
+  const kernel = new Kernel();
+  let fired = 0;
+  const timer = new Timer(kernel, 'idle', () => fired++);
+  const other = new Timer(kernel, 'other', () => fired++);
+  timer.arm(5e9);
+  other.arm(100);
+  timer.disarm();
+  kernel.run();
+  assert.equal(kernel.now, 100);
+  assert.equal(fired, 1);
+  // Armed again before its old entry has come: it counts again, for the new time.
+  timer.arm(9e9);
+  kernel.run();
+  assert.equal(kernel.now, 100 + 9e9);
+  assert.equal(fired, 2);
+  timer.arm(1e6);
+  timer.arm(10);
+  kernel.run();
+  assert.equal(kernel.now, 110 + 9e9, 'the later of two entries is stale');
 });

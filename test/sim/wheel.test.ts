@@ -79,7 +79,7 @@ class Pair {
   #slots = 0;
 
   constructor(shape: WheelShape) {
-    this.#wheel = new Wheel({ capacity: 4096, ...shape });
+    this.#wheel = new Wheel({ capacity: 2, ...shape });
   }
 
   apply(step: Step): void {
@@ -95,6 +95,7 @@ class Pair {
 
   #push(delta: number, priority: number): void {
     const slot = this.#slots++;
+    if (slot === this.#wheel.times.length) this.#wheel.grow(2 * slot);
     this.#wheel.times[slot] = this.#now + delta;
     this.#wheel.priorities[slot] = priority;
     this.#wheel.push(slot);
@@ -139,18 +140,39 @@ for (const shape of shapes) {
   });
 }
 
-test('keeps what is queued when it grows', () => {
-  const wheel = new Wheel({ capacity: 3 });
-  for (const [slot, time] of [900, 5 * HORIZON, 900].entries()) {
-    wheel.times[slot] = time;
-    wheel.priorities[slot] = slot === 2 ? -1 : 0;
-    wheel.push(slot);
+test('goes on from every place of the wheel to the nearer event, round its end', () => {
+  for (let word = 0; word < 256; word++) {
+    const wheel = new Wheel();
+    const place = (words: number): number => (word + words) * 32 * 256 + 256;
+    for (const [slot, time] of [place(0), place(250), place(40)].entries()) {
+      wheel.times[slot] = time;
+      if (slot > 0) continue;
+      wheel.push(0);
+      assert.equal(wheel.popUntil(), 0);
+    }
+    wheel.push(1);
+    wheel.push(2);
+    assert.equal(wheel.popUntil(), 2, `word ${word}`);
+    assert.equal(wheel.popUntil(), 1, `word ${word}`);
   }
-  wheel.grow(5);
-  wheel.times[4] = 901;
-  wheel.push(4);
-  const popped = [0, 1, 2, 3, 4].map(() => wheel.popUntil());
-  assert.deepEqual(popped, [2, 0, 4, 1, -1]);
+});
+
+test('keeps lists, far events and priorities when it grows', () => {
+  const wheel = new Wheel({ capacity: 4 });
+  const push = (slot: number, time: number, priority: number): void => {
+    wheel.times[slot] = time;
+    wheel.priorities[slot] = priority;
+    wheel.push(slot);
+  };
+  push(3, 900, 2);
+  push(1, 901, 2);
+  push(2, 5 * HORIZON, 0);
+  push(0, 901, 3);
+  wheel.grow(6);
+  push(5, 901, 1);
+  push(4, 900, 1);
+  const popped = Array.from({ length: 7 }, () => wheel.popUntil());
+  assert.deepEqual(popped, [4, 3, 5, 1, 0, 2, -1]);
 });
 
 test('a stopped run leaves room before the next event', () => {
