@@ -6,6 +6,7 @@
 import type { DmaAddr } from '#emu/base/units.ts';
 import { arena } from '#emu/memory/arena.ts';
 import type { SparseMemory } from '#emu/memory/sparse-memory.ts';
+import { DelayLine } from '#emu/sim/delay-line.ts';
 import type { EventArg, Target } from '#emu/sim/kernel.ts';
 import type { ConfigSpace } from './config-space.ts';
 import { type DmaClient, DmaJob, DmaJobPool, DmaJobQueue } from './dma-job.ts';
@@ -15,9 +16,10 @@ import { FunctionalPath } from './functional.ts';
 import type { Port } from './port.ts';
 import { requestBytes } from './splitting.ts';
 import { TagTable } from './tag-table.ts';
-import { FlowClass, type Tlp, TlpKind } from './tlp.ts';
+import { FlowClass, Tlp, TlpKind } from './tlp.ts';
 
-const Op = { Done: 0, RunFunctional: 1 } as const;
+const Op = { Done: 0, RunFunctional: 1, Expire: 2 } as const;
+const TAG_BITS = 8;
 /** TLPs of a class kept at the port: one on the wire, one behind it. */
 const AHEAD = 2;
 
@@ -29,21 +31,34 @@ export class DmaRequester implements Target {
   readonly #port: Port;
   readonly #config: ConfigSpace;
   readonly #maxTags: number;
+  readonly #quarantine: boolean;
   readonly #pool = new DmaJobPool();
   readonly #writes = new DmaJobQueue();
   readonly #reads = new DmaJobQueue();
   readonly #tags = new TagTable();
   readonly #functional: FunctionalPath | null;
+  /** Completion timeouts, and the ticket of each outstanding tag; made when the first read is sent. */
+  #timeouts: DelayLine | null = null;
+  readonly #shown = new Tlp(0);
+  readonly #tickets = new Int32Array(1 << TAG_BITS);
   /** Functional fidelity: transfers that wait for their event. */
   readonly #pending = new DmaJobQueue();
   #runScheduled = false;
 
-  constructor(fabric: Fabric, path: string, port: Port, config: ConfigSpace, maxTags: number) {
+  constructor(
+    fabric: Fabric,
+    path: string,
+    port: Port,
+    config: ConfigSpace,
+    maxTags: number,
+    quarantine: boolean,
+  ) {
     this.path = path;
     this.#fabric = fabric;
     this.#port = port;
     this.#config = config;
     this.#maxTags = maxTags;
+    this.#quarantine = quarantine;
     this.#functional = fabric.functional ? new FunctionalPath(fabric) : null;
   }
 
@@ -87,7 +102,8 @@ export class DmaRequester implements Target {
 
   handle(op: number, arg: EventArg): void {
     if (op === Op.RunFunctional) this.#runFunctional();
-    else if (arg instanceof DmaJob) this.#finish(arg);
+    else if (op === Op.Done && arg instanceof DmaJob) this.#finish(arg);
+    else if (typeof arg === 'number') this.#timedOut(arg & ((1 << TAG_BITS) - 1), arg >> TAG_BITS);
   }
 
   /** Takes a completion; false when nothing waits for it. */
@@ -117,6 +133,7 @@ export class DmaRequester implements Target {
     this.#writes.clear();
     this.#reads.clear();
     this.#pending.clear();
+    for (const ticket of this.#tickets) this.#timeouts?.cancel(ticket);
     this.#tags.clear();
   }
 
@@ -170,6 +187,7 @@ export class DmaRequester implements Target {
       const tagLimit = this.#config.extendedTags ? this.#maxTags : 32;
       const tag = this.#tags.take(tagLimit, job, job.issued, size);
       if (tag < 0) return;
+      this.#watch(tag);
       const tlp = this.#fabric.tlps.take();
       tlp.kind = TlpKind.MRd;
       tlp.tag = tag;
@@ -190,9 +208,52 @@ export class DmaRequester implements Target {
   }
 
   #answered(job: DmaJob, tag: number, sizeBytes: number): void {
-    this.#tags.answer(tag, sizeBytes);
+    if (this.#tags.answer(tag, sizeBytes)) this.#timeouts?.cancel(this.#tickets[tag]!);
+    this.#credit(job, sizeBytes);
+  }
+
+  #credit(job: DmaJob, sizeBytes: number): void {
     job.answered += sizeBytes;
     if (job.answered === job.sizeBytes) this.#finish(job);
+  }
+
+  /** Starts the completion timeout of a request. [PCIE] 2.8 */
+  #watch(tag: number): void {
+    const delayPs = this.#config.completionTimeoutPs;
+    if (delayPs === 0) return;
+    if (this.#timeouts?.delayPs !== delayPs) {
+      this.#timeouts = new DelayLine(this.#fabric.kernel, delayPs, this, Op.Expire);
+    }
+    this.#tickets[tag] = this.#timeouts.push(tag | (this.#tags.use(tag) << TAG_BITS));
+  }
+
+  /** A timeout has come: of a request, or of the quarantine that followed. */
+  #timedOut(tag: number, use: number): void {
+    if (this.#tags.use(tag) !== use) return;
+    const job = this.#tags.job(tag);
+    if (job === null) {
+      this.#tags.release(tag);
+    } else {
+      const left = this.#tags.left(tag);
+      job.status = DmaStatus.Timeout;
+      this.#fabric.refuse(this.path, 'completion-timeout', this.#describe(job, tag));
+      this.#tags.expire(tag, this.#quarantine);
+      // As long again before the tag is anybody's: whatever was on its way has come by then.
+      if (this.#quarantine && this.#timeouts !== null) {
+        this.#tickets[tag] = this.#timeouts.push(tag | (use << TAG_BITS));
+      }
+      this.#credit(job, left);
+    }
+    this.#pumpReads();
+  }
+
+  /** The rest of an outstanding request, for reports. */
+  #describe(job: DmaJob, tag: number): Tlp {
+    const tlp = this.#shown;
+    tlp.kind = TlpKind.MRd;
+    tlp.tag = tag;
+    this.#head(tlp, job, job.address + this.#tags.position(tag), this.#tags.left(tag));
+    return tlp;
   }
 
   #runFunctional(): void {

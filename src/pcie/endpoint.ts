@@ -40,6 +40,8 @@ export interface EndpointSpec {
   readonly maxPayloadBytes?: 128 | 256 | 512 | 1024 | 2048 | 4096;
   /** Outstanding requests that the device can have; 256 needs extended tags enabled too. Default 256. */
   readonly tags?: 32 | 256;
+  /** Keep a tag out of use after its completion timeout, so that a late completion finds nobody. Default true. */
+  readonly tagQuarantine?: boolean;
   /** From the arrival of a read to its first completion, ps. Default 50 ns. */
   readonly completerLatencyPs?: number;
 }
@@ -76,7 +78,14 @@ export class Endpoint implements Component, Target {
       extendedTags: tags > 32,
     });
     this.port = new Port(fabric, this, 0, path, { credits: ENDPOINT_CREDITS });
-    this.#requester = new DmaRequester(fabric, path, this.port, this.config, tags);
+    this.#requester = new DmaRequester(
+      fabric,
+      path,
+      this.port,
+      this.config,
+      tags,
+      spec.tagQuarantine ?? true,
+    );
     this.#msi = spec.msi ? new Msi(this.config, spec.msi.vectors, this.#requester) : null;
     this.#msix = spec.msix ? new Msix(this.config, spec.msix, this.#requester) : null;
     const targets = spec.bars.map(({ index, target }) => ({ index, target }));

@@ -18,6 +18,7 @@ export type FabricError =
   | 'acs-violation'
   | 'unexpected-completion'
   | 'peer-refused'
+  | 'completion-timeout'
   | 'translation-fault';
 
 /** Observation points of the fabric; null when nobody looks. An observer must not touch what it is shown. */
@@ -26,7 +27,7 @@ export interface TlpProbe {
   sent(port: Port, tlp: Tlp): void;
   /** A TLP, or in functional fidelity a decided piece, reached the component at `path`. */
   delivered(path: string, tlp: Tlp): void;
-  /** A component refused a TLP. */
+  /** A component refused a TLP, or missed the completion of its own. */
   refused(path: string, error: FabricError, tlp: Tlp): void;
 }
 

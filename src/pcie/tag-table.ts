@@ -13,6 +13,9 @@ export class TagTable {
   readonly #sizes = new Int32Array(TAGS);
   readonly #left = new Int32Array(TAGS);
   readonly #free = new Int32Array(TAGS);
+  /** Tells one use of a tag from the next. */
+  readonly #uses = new Int32Array(TAGS);
+  #quarantined = 0;
   #freeCount = 0;
   #outstanding = 0;
 
@@ -24,13 +27,24 @@ export class TagTable {
     return this.#outstanding;
   }
 
+  /** Tags that nobody may have for now. */
+  get quarantined(): number {
+    return this.#quarantined;
+  }
+
+  /** Number of this use of a tag, 0 to 2^20 - 1. */
+  use(tag: number): number {
+    return this.#uses[tag]! & 0xf_ffff;
+  }
+
   /** Takes a tag below `limit` (32 or 256) for `sizeBytes` of a job; -1 when all are in use. */
   take(limit: number, job: DmaJob, offset: number, sizeBytes: number): number {
     // With nothing outstanding the order is made anew, so that a lowered limit is kept.
-    if (this.#outstanding === 0) this.#restock();
-    if (this.#outstanding >= limit) return -1;
+    if (this.#outstanding + this.#quarantined === 0) this.#restock();
+    if (this.#outstanding + this.#quarantined >= limit) return -1;
     const tag = this.#free[--this.#freeCount]!;
     this.#outstanding++;
+    this.#uses[tag]!++;
     this.#jobs[tag] = job;
     this.#offsets[tag] = offset;
     this.#sizes[tag] = sizeBytes;
@@ -63,10 +77,28 @@ export class TagTable {
     return true;
   }
 
+  /**
+   * Takes a tag from its job, which was answered no more. In quarantine it is nobody's until {@link release};
+   * without, the next request gets it, and with it whatever completion is still on its way. [PCIE] 2.8
+   */
+  expire(tag: number, quarantine: boolean): void {
+    this.#jobs[tag] = null;
+    this.#outstanding--;
+    if (quarantine) this.#quarantined++;
+    else this.#free[this.#freeCount++] = tag;
+  }
+
+  /** Ends a quarantine. */
+  release(tag: number): void {
+    this.#quarantined--;
+    this.#free[this.#freeCount++] = tag;
+  }
+
   /** Forgets everything outstanding, as a reset does. */
   clear(): void {
     this.#jobs.fill(null);
     this.#outstanding = 0;
+    this.#quarantined = 0;
     this.#restock();
   }
 
