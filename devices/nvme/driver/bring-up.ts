@@ -34,6 +34,7 @@ import { AdminQueue } from './admin-queue.ts';
 import type { DmaBuffer } from './dma-buffer.ts';
 import type { DriverHost } from './host-access.ts';
 import { QueuePair } from './queue-pair.ts';
+import { TIMED_OUT } from './result.ts';
 
 /** Entries of the admin queues, as Linux has them. */
 const ADMIN_ENTRIES = 32;
@@ -191,10 +192,10 @@ export function* createQueues(admin: AdminQueue, pair: QueuePair): Process<void>
   yield* admin.expect(`Create I/O Submission Queue ${pair.id}`);
 }
 
-/** Deletes a queue pair; whatever the controller answers, the next one is tried. [NVME] 5.6, 5.7 */
-export function* deleteQueues(admin: AdminQueue, pair: QueuePair): Process<void> {
+/** Deletes a queue pair; false when the controller does not answer any more. [NVME] 5.6, 5.7 */
+export function* deleteQueues(admin: AdminQueue, pair: QueuePair): Process<boolean> {
   admin.prepare(AdminOpcode.DeleteSq).cdw10 = QueueCdw10.QID.of(pair.id);
-  yield* admin.run();
+  if ((yield* admin.run()).code === TIMED_OUT) return false;
   admin.prepare(AdminOpcode.DeleteCq).cdw10 = QueueCdw10.QID.of(pair.id);
-  yield* admin.run();
+  return (yield* admin.run()).code !== TIMED_OUT;
 }

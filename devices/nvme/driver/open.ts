@@ -85,6 +85,15 @@ class Opening {
   }
 
   *run(): Process<NvmeDrive> {
+    try {
+      return yield* this.#bringUp();
+    } catch (error) {
+      yield* this.#takeDown();
+      throw error;
+    }
+  }
+
+  *#bringUp(): Process<NvmeDrive> {
     const capabilities = yield* this.#access.readCapabilities();
     yield* this.#access.disable(capabilities);
     yield* this.#function.setBusMaster(true);
@@ -117,14 +126,17 @@ class Opening {
     admin: AdminQueue,
   ): Process<{ controller: ControllerIdentity; namespace: NamespaceIdentity }> {
     const buffer = new DmaBuffer(this.#host, IDENTIFY_SIZE);
-    const { memory } = this.#host.mm;
-    yield* admin.identify(Cns.Controller, 0, buffer);
-    const controller = controllerIdentity(memory, buffer.address);
-    const nsid = yield* firstNamespace(admin, this.#host, buffer);
-    yield* admin.identify(Cns.Namespace, nsid, buffer);
-    const namespace = namespaceIdentity(memory, buffer.address, nsid);
-    yield* wait(buffer.free());
-    return { controller, namespace };
+    try {
+      const { memory } = this.#host.mm;
+      yield* admin.identify(Cns.Controller, 0, buffer);
+      const controller = controllerIdentity(memory, buffer.address);
+      const nsid = yield* firstNamespace(admin, this.#host, buffer);
+      yield* admin.identify(Cns.Namespace, nsid, buffer);
+      const namespace = namespaceIdentity(memory, buffer.address, nsid);
+      return { controller, namespace };
+    } finally {
+      yield* wait(buffer.free());
+    }
   }
 
   /** Makes the I/O queue pairs and returns the depth of each. */
@@ -148,15 +160,22 @@ class Opening {
     return depth;
   }
 
+  /** @throws SCENARIO when the controller does not complete its shutdown, after all memory is freed */
   *#shutDown(admin: AdminQueue): Process<void> {
-    for (const pair of this.#pairs.slice(1).reverse()) yield* deleteQueues(admin, pair);
+    for (const pair of this.#pairs.slice(1).reverse()) {
+      if (!(yield* deleteQueues(admin, pair))) break;
+    }
     const complete = yield* this.#access.shutDown();
+    yield* this.#takeDown();
     if (!complete) throw new EmuError('SCENARIO', `${this.#host.path}: shutdown did not complete`);
+  }
+
+  /** Stops the function from reaching memory, then frees it. */
+  *#takeDown(): Process<void> {
     yield* this.#function.disableInterrupts();
     yield* this.#function.setBusMaster(false);
-    for (const pair of this.#pairs) {
-      for (const buffer of pair.buffers) yield* wait(buffer.free());
-    }
+    const buffers = this.#pairs.splice(0).flatMap((pair) => pair.buffers);
+    for (const buffer of buffers) yield* wait(buffer.free());
   }
 }
 

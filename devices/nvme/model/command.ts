@@ -104,10 +104,6 @@ export class CommandList {
   #head: Command | null = null;
   #tail: Command | null = null;
 
-  get empty(): boolean {
-    return this.#head === null;
-  }
-
   push(command: Command): void {
     command.next = null;
     if (this.#tail) this.#tail.next = command;

@@ -136,6 +136,7 @@ export class NvmeController implements BarHandler {
   #enable(): void {
     // During a reset the new enable is found when the reset is through.
     if (this.#phase === Phase.Resetting) return;
+    this.#forgetStep();
     this.#shutdownState = Shst.Normal;
     if (!this.#canEnable()) {
       this.#fail();
@@ -168,7 +169,6 @@ export class NvmeController implements BarHandler {
 
   #fail(): void {
     this.#phase = Phase.Failed;
-    this.#timer.disarm();
     this.#setStatus(Csts.RDY.get(this.#status), 1);
     this.#processor.stop();
   }
@@ -200,11 +200,10 @@ export class NvmeController implements BarHandler {
 
   /** Function-level or conventional reset: everything back to how it came up. [NVME] 3.7.2, [PCIE] 6.6 */
   #functionReset(): void {
-    this.#timer.disarm();
+    this.#forgetStep();
     this.#phase = Phase.Disabled;
     this.#registers.reset();
     this.#processor.stop();
-    this.#processor.port.closed = true;
     this.#processor = this.#newProcessor();
   }
 
@@ -215,6 +214,12 @@ export class NvmeController implements BarHandler {
     this.#timer.arm(delayPs);
   }
 
+  #forgetStep(): void {
+    this.#timer.disarm();
+    this.#step = null;
+    this.#elapsed = false;
+  }
+
   #timeUp(): void {
     this.#elapsed = true;
     this.#proceed();
@@ -223,8 +228,7 @@ export class NvmeController implements BarHandler {
   #proceed(): void {
     if (!this.#elapsed || !this.#processor.port.idle) return;
     const step = this.#step;
-    this.#elapsed = false;
-    this.#step = null;
+    this.#forgetStep();
     step?.();
   }
 

@@ -134,9 +134,12 @@ export class DataMover implements Target {
     if (status !== DmaStatus.Ok) chunk.failed = true;
     if (chunk.pending > 0) return;
     const command = chunk.command;
-    if (command) this.#arrived(command, chunk);
+    // The chunk goes back last: it may wake this very command.
+    if (command) {
+      this.#arrived(command, chunk);
+      this.#proceed(command);
+    }
     this.#give(chunk);
-    if (command) this.#proceed(command);
   }
 
   #arrived(command: Command, chunk: Chunk): void {

@@ -15,7 +15,7 @@ import type { Drive } from './command-processor.ts';
 import { NvmeController } from './controller.ts';
 import { ErrorLog } from './error-log.ts';
 import type { DriveIdentity } from './identify.ts';
-import { Media, type NvmeTiming, TIMING, type TimingPreset } from './media.ts';
+import { checkTiming, Media, type NvmeTiming, TIMING, type TimingPreset } from './media.ts';
 import { Namespace } from './namespace.ts';
 import { StagingLayout } from './staging.ts';
 
@@ -80,6 +80,7 @@ export function checkOptions(options: NvmeOptions): Checked {
   const timing = typeof named === 'string' ? TIMING[named] : named;
   if (!timing)
     throw usage(`nvme timing: expected ${Object.keys(TIMING).join(' or ')}, got '${named}'`);
+  checkTiming(timing);
   return { queues, maxQueueEntries, maxTransferBytes, timing };
 }
 

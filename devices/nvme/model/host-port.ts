@@ -15,8 +15,6 @@ export class HostPort {
   readonly staging: SparseMemory;
   /** Called when the last transfer under way has ended. */
   onIdle: (() => void) | null = null;
-  /** True after a reset of the function, which forgets its transfers: what still ends is not heard. */
-  closed = false;
   #underWay = 0;
 
   constructor(endpoint: Endpoint, staging: SparseMemory) {
@@ -78,7 +76,6 @@ export class DmaChannel implements DmaClient, Target {
   }
 
   dmaDone(status: DmaStatus, arg: number): void {
-    if (this.#port.closed) return;
     this.#client.dmaDone(status, arg);
     this.#port.ended();
   }

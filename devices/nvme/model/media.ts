@@ -58,6 +58,16 @@ export type TimingPreset = keyof typeof TIMING;
 
 const PS_PER_SECOND = 1e12;
 
+/** @throws USAGE for times or rates that are no such thing */
+export function checkTiming(timing: NvmeTiming): void {
+  for (const [key, value] of Object.entries(timing)) {
+    const rate = key.endsWith('BytesPerSecond');
+    const good = rate ? value > 0 : value >= 0 && Number.isSafeInteger(value);
+    const expected = rate ? 'a positive number of bytes a second' : 'a whole number of ps';
+    if (!good) throw usage(`nvme timing.${key}: expected ${expected}, got ${value}`);
+  }
+}
+
 export class Media {
   readonly timing: NvmeTiming;
   /** When everything asked for so far is through, ps. */
@@ -65,14 +75,7 @@ export class Media {
   readonly #readPsPerByte: number;
   readonly #writePsPerByte: number;
 
-  /** @throws USAGE for times or rates that are no such thing */
   constructor(timing: NvmeTiming) {
-    for (const [key, value] of Object.entries(timing)) {
-      const rate = key.endsWith('BytesPerSecond');
-      const good = rate ? value > 0 : value >= 0 && Number.isSafeInteger(value);
-      const expected = rate ? 'a positive number of bytes a second' : 'a whole number of ps';
-      if (!good) throw usage(`nvme timing.${key}: expected ${expected}, got ${value}`);
-    }
     this.timing = timing;
     this.#readPsPerByte = PS_PER_SECOND / timing.readBytesPerSecond;
     this.#writePsPerByte = PS_PER_SECOND / timing.writeBytesPerSecond;

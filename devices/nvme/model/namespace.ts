@@ -44,10 +44,9 @@ export class Namespace {
     return this.store.readOnly;
   }
 
-  /** Whether `count` blocks from a 64-bit block number given in halves exist; nothing overflows. */
+  /** Whether `count` blocks from a 64-bit block number given in halves exist. */
   holds(blockLo: number, blockHi: number, count: number): boolean {
-    // Both terms are exact: a high half of 2^20 and more is out of range for every store.
-    if (blockHi >= 2 ** 20) return false;
+    // Nothing wraps, and a sum too large to be exact is far beyond every store.
     return blockHi * 2 ** 32 + blockLo + count <= this.blockCount;
   }
 

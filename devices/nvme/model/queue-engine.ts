@@ -136,7 +136,7 @@ export class QueueEngine {
     this.#owner.completing(command);
     const queue = command.queue!;
     const completions = queue.completions;
-    if (completions.full || !completions.waiting.empty) {
+    if (completions.full) {
       if (queue.deletion) this.#retire(command);
       else completions.waiting.push(command);
       return;

@@ -4,7 +4,9 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { TIMING } from '#devices/nvme/index.ts';
 import { AdminOpcode, Cc, Csts, Property, Shn, VERSION } from '#devices/nvme/spec.ts';
+import { ns } from '#emu/base/units.ts';
 import { MemoryStore } from '#emu/memory/block-store.ts';
 import { CapabilityId, Command, DevCtl, Header, Pcie } from '#emu/pcie/config-registers.ts';
 import { BLOCK, CC, EN, NOWHERE, RawDrive } from './raw-drive.ts';
@@ -207,7 +209,8 @@ for (const fidelity of ['timed', 'functional'] as const) {
 
   test(`reset with I/O under way: it ends quietly, and nothing moves after RDY = 0 (${fidelity})`, () => {
     const store = new MemoryStore({ blockCount: 8192, blockSizeBytes: BLOCK });
-    const drive = new RawDrive({ fidelity, store, timing: 'optane' }).start();
+    const timing = { ...TIMING.optane, resetLatencyPs: ns(0) };
+    const drive = new RawDrive({ fidelity, store, timing }).start();
     for (let after = 0; after < 12; after++) {
       drive.admin = drive.queue(0, 16);
       drive.write(Property.Cc, CC);
@@ -297,5 +300,72 @@ test('shutdown of a disabled controller completes too, and flushes the store', (
   drive.setAdminQueues();
   drive.write(Property.Cc, CC | EN);
   assert.equal(drive.csts, READY);
+  drive.dispose();
+});
+
+test('a reset in the middle of a large write: no more of it reaches the medium, and nothing completes', () => {
+  const store = new MemoryStore({ blockCount: 2048, blockSizeBytes: BLOCK });
+  const drive = new RawDrive({ fidelity: 'timed', store }).start();
+  const queue = drive.ioQueue();
+  const data = drive.pages(256);
+  const list = drive.pages();
+  drive.scribble(data, 2 ** 20);
+  for (let i = 1; i < 256; i++) drive.memory.setU64(list + 8 * (i - 1), data + 4096 * i);
+  drive.push(queue, { opcode: 1, nsid: 1, prp1: data, prp2: list, cdw12: 2047 });
+  drive.postTail(queue);
+  // More requests than the fetches of the command and its list: data is on its way.
+  while (drive.machine.endpoint('nvme0').outstandingReads < 8) drive.wait(10_000);
+  drive.post(Property.Cc, CC);
+  drive.run();
+  assert.equal(drive.csts, 0);
+  assert.equal(store.memory.residentBytes, 0);
+  assert.deepEqual(drive.peek(queue), []);
+  drive.dispose();
+});
+
+test('enabled again while a reset is under way: ready once it is through', () => {
+  const drive = new RawDrive({ timing: 'optane' }).start();
+  drive.admin = drive.queue(0, 16);
+  drive.post(Property.Cc, CC);
+  drive.setAdminQueues();
+  drive.start();
+  assert.equal(drive.csts, READY);
+  assert.equal(drive.status({ opcode: AdminOpcode.GetFeatures, cdw10: 7 }), 0);
+  drive.post(Property.Cc, CC);
+  drive.post(Property.Cc, CC | EN);
+  drive.run();
+  assert.equal(drive.csts, READY);
+  drive.dispose();
+});
+
+test('data that could not leave is fatal, although its completion could', () => {
+  const store = new MemoryStore({ blockCount: 2048, blockSizeBytes: BLOCK });
+  const drive = new RawDrive({ fidelity: 'timed', store, timing: 'optane' }).start();
+  const queue = drive.ioQueue();
+  const data = drive.pages(256);
+  const list = drive.pages();
+  for (let i = 1; i < 256; i++) drive.memory.setU64(list + 8 * (i - 1), data + 4096 * i);
+  drive.push(queue, { opcode: 2, nsid: 1, prp1: data, prp2: list, cdw12: 2047 });
+  drive.postTail(queue);
+  drive.wait(100e6);
+  const { config } = drive.machine.endpoint('nvme0');
+  config.write(Header.Command, 2, Command.MSE.of(1));
+  drive.wait(50e6);
+  config.write(Header.Command, 2, Command.MSE.of(1) | Command.BME.of(1));
+  drive.run();
+  assert.equal(drive.csts, READY | FATAL);
+  drive.dispose();
+});
+
+test('a failure during shutdown does not keep it from completing', () => {
+  const drive = new RawDrive({ timing: 'optane' }).start();
+  drive.push(drive.admin, { opcode: AdminOpcode.GetFeatures, cdw10: 7 });
+  drive.postTail(drive.admin);
+  drive.wait(1e6);
+  drive.post(Property.Cc, Cc.SHN.put(CC | EN, Shn.Normal));
+  drive.wait(1e6);
+  drive.machine.endpoint('nvme0').config.write(Header.Command, 2, Command.MSE.of(1));
+  drive.run();
+  assert.equal(drive.csts, READY | FATAL | SHUT_DOWN);
   drive.dispose();
 });

@@ -113,6 +113,26 @@ test('what the builder describes, the walk finds: every byte once, in order', ()
   );
 });
 
+test('lists that end just before, at and after the end of a page', () => {
+  for (const pages of [2, 3, 512, 513, 514, 1023, 1024, 1025, 1535, 1536]) {
+    const memory = new SparseMemory(2 ** 24, 'lists');
+    const ranges = new DmaRangeList();
+    const pieces = Array.from({ length: pages }, (_, i): [number, number] => [
+      8192 * (i + 1),
+      PAGE,
+    ]);
+    for (const [address, size] of pieces) ranges.append(dmaAddr(address), size);
+    const cursor = new PageCursor();
+    cursor.start(ranges, 0);
+    const builder = new PrpBuilder(memory);
+    assert.ok(builder.build(cursor, ranges.sizeBytes, LIST, LIST_DMA));
+    const found = walk(memory, ranges.sizeBytes, builder.prp1, builder.prp2);
+    assert.deepEqual(runsOf(found.walk.runs), pieces);
+    assert.ok(found.fetched.length <= listPages(ranges.sizeBytes));
+    memory.dispose();
+  }
+});
+
 test('a list with an offset: one entry, then a link', () => {
   const memory = new SparseMemory(2 ** 24, 'lists');
   // Three more pages after the first; the list begins at the last entry of its page.

@@ -212,16 +212,56 @@ for (const delay of [0, 0.2e6, 0.5e6, 1e6, 3e6, 9e6, 12e6]) {
     const cids = new Set(Array.from({ length: 20 }, () => drive.push(queue, read)));
     drive.postTail(queue);
     drive.wait(delay);
-    assert.equal(drive.deleteSq(1), 0);
-    const taken = drive.peek(queue);
-    for (const { cid, code } of taken) {
+    const deletion = drive.push(drive.admin, { opcode: AdminOpcode.DeleteSq, cdw10: 1 });
+    drive.postTail(drive.admin);
+    let done: readonly { cid: number; code: number }[] = [];
+    while (done.length === 0) {
+      drive.wait(10_000);
+      done = drive.peek(drive.admin);
+    }
+    assert.deepEqual(
+      done.map(({ cid, code }) => [cid, code]),
+      [[deletion, 0]],
+    );
+    for (const { cid, code } of drive.peek(queue)) {
       assert.ok(cids.delete(cid), 'once');
       assert.equal(code, 0);
     }
+    drive.memory.fill(data, 8192, 0xee);
     drive.run();
     assert.deepEqual(drive.peek(queue), [], 'nothing after the deletion completed');
+    assert.deepEqual(new Set(drive.bytes(data, 8192)), new Set([0xee]));
+    drive.ringHead(0, drive.admin.head);
     assert.equal(drive.deleteCq(1), 0);
     assert.equal(drive.command(drive.ioQueue(1, 8), FLUSH).code, 0);
+    drive.dispose();
+  });
+}
+
+test('a deleted queue fetches no more', () => {
+  const drive = new RawDrive({ fidelity: 'timed', timing: 'optane' }).start();
+  const queue = drive.ioQueue(1, 256);
+  const read = { opcode: IoOpcode.Read, nsid: 1, prp1: drive.pages(), cdw12: 7 };
+  for (let i = 0; i < 250; i++) drive.push(queue, read);
+  drive.postTail(queue);
+  assert.equal(drive.deleteSq(1), 0);
+  const { length } = drive.peek(queue);
+  assert.ok(length >= 8 && length <= 200, `${length} of 250 commands executed`);
+  drive.dispose();
+});
+
+for (const start of [1, 3, 5, 7]) {
+  test(`a batch of commands across the end of the queue, from entry ${start}`, () => {
+    const drive = new RawDrive().start();
+    const queue = drive.ioQueue(1, 8);
+    for (let i = 0; i < start; i++) drive.command(queue, FLUSH);
+    const cids = Array.from({ length: 7 }, () => drive.push(queue, FLUSH));
+    drive.ring(queue);
+    const taken = drive.take(queue);
+    assert.deepEqual(
+      taken.map(({ cid, code }) => [cid, code]),
+      cids.map((cid) => [cid, 0]),
+    );
     drive.dispose();
   });
 }
