@@ -8,8 +8,8 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** Too slow for every run; `.ci/run` and `npm test -- packaging` run them. */
-const ON_REQUEST = ['packaging'];
+/** Slow, or in need of the machine for themselves: `npm test -- packaging` and `npm test -- bench`; `.ci/run` does both. */
+const ON_REQUEST = ['bench', 'packaging'];
 const root = fileURLToPath(new URL('..', import.meta.url));
 
 function run(command, args) {

@@ -157,8 +157,12 @@ export class IommuDomain implements DmaDomain {
     return alignUp(offset + length, this.#granule);
   }
 
-  /** Bytes to leave out behind `used` so that the current segment does not cross a boundary that it could avoid. */
+  /**
+   * Bytes to leave out behind `used` so that the current segment does not cross a boundary that it could avoid. The
+   * parts of one long range stay together, and so keep their alignment and their large pages.
+   */
   #padding(used: number): number {
+    if (this.#options.segments.continues) return 0;
     const padding = distanceTo(used, this.#boundary);
     return padding < this.#spanBytes() - 1 ? padding : 0;
   }

@@ -1,6 +1,6 @@
 /**
  * I/O virtual addresses of one domain: from the top down, aligned to their size, below 4 GiB first, never in a
- * reserved window and never page 0. Small sizes that were freed are kept for reuse. [DMAAPI]
+ * reserved window and never page 0. What was freed is kept for the next request of its size. [DMAAPI]
  * @module
  */
 import { usage } from '#emu/base/errors.ts';
@@ -21,19 +21,22 @@ export interface IovaOptions {
 }
 
 const LOW_LIMIT = 2 ** 32;
-/** Sizes of 1 to 32 units are rounded up to a power of two and kept when freed. */
-const CACHED_ORDERS = 6;
-const LARGEST_CACHED = 2 ** (CACHED_ORDERS - 1);
-const CACHED_EACH = 256;
+/** Sizes below this are rounded up to a power of two. */
+const ROUNDED_UNITS = 32;
+/** Sizes up to 2^15 units are kept when freed, so many of each power of two, or 2^16 units of them. */
+const KEPT_ORDERS = 16;
+const KEPT_EACH = 128;
+const KEPT_UNITS = 2 ** KEPT_ORDERS;
 const NONE = -1;
 
 export class IovaAllocator {
   readonly #granuleBytes: number;
   readonly #low = new IovaBlocks();
   readonly #high = new IovaBlocks();
-  /** Page numbers of freed small blocks, by order, and how many of each. */
-  readonly #cache = new Float64Array(CACHED_ORDERS * CACHED_EACH);
-  readonly #cached = new Int32Array(CACHED_ORDERS);
+  /** Freed ranges, last freed first reused: first unit and size of each, and how many, by order. */
+  readonly #keptFirst = new Float64Array(KEPT_ORDERS * KEPT_EACH);
+  readonly #keptUnits = new Int32Array(KEPT_ORDERS * KEPT_EACH);
+  readonly #kept = new Int32Array(KEPT_ORDERS);
   #isLowFull = false;
   #usedBytes = 0;
 
@@ -59,9 +62,8 @@ export class IovaAllocator {
   /** Finds room for `sizeBytes`, aligned to the next power of two; -1 when there is none. */
   allocate(sizeBytes: number): number {
     const units = this.#units(sizeBytes);
-    let first = this.#fromCache(units);
-    if (first === NONE) first = this.#fromBlocks(units);
-    if (first === NONE && this.#flush()) first = this.#fromBlocks(units);
+    let first = this.#takeKept(units);
+    if (first === NONE) first = this.#takeFree(units);
     if (first === NONE) return NONE;
     this.#usedBytes += units * this.#granuleBytes;
     return first * this.#granuleBytes;
@@ -73,50 +75,56 @@ export class IovaAllocator {
     const first = iova / this.#granuleBytes;
     this.#usedBytes -= units * this.#granuleBytes;
     const order = orderOf(units);
-    const cached = order < CACHED_ORDERS ? this.#cached[order]! : CACHED_EACH;
-    if (cached === CACHED_EACH) {
-      this.#release(first, units);
-    } else {
-      this.#cache[order * CACHED_EACH + cached] = first;
-      this.#cached[order] = cached + 1;
-    }
+    const kept = order < KEPT_ORDERS ? this.#kept[order]! : KEPT_EACH;
+    if (kept >= KEPT_EACH || kept >= KEPT_UNITS / units) return this.#release(first, units);
+    this.#keptFirst[order * KEPT_EACH + kept] = first;
+    this.#keptUnits[order * KEPT_EACH + kept] = units;
+    this.#kept[order] = kept + 1;
   }
 
   #units(sizeBytes: number): number {
     const units = Math.ceil(sizeBytes / this.#granuleBytes);
-    return units < LARGEST_CACHED ? 2 ** orderOf(units) : units;
+    return units < ROUNDED_UNITS ? 2 ** orderOf(units) : units;
   }
 
-  #fromCache(units: number): number {
-    if (units > LARGEST_CACHED) return NONE;
+  /** The range freed last in the order of `units`, if it has just that size. */
+  #takeKept(units: number): number {
     const order = orderOf(units);
-    const cached = this.#cached[order]!;
-    if (cached === 0) return NONE;
-    this.#cached[order] = cached - 1;
-    return this.#cache[order * CACHED_EACH + cached - 1]!;
+    const kept = order < KEPT_ORDERS ? this.#kept[order]! : 0;
+    const last = order * KEPT_EACH + kept - 1;
+    if (kept === 0 || this.#keptUnits[last] !== units) return NONE;
+    this.#kept[order] = kept - 1;
+    return this.#keptFirst[last]!;
   }
 
   /** The first failure below 4 GiB sends every later allocation above it, for good. [DMAAPI] */
-  #fromBlocks(units: number): number {
+  #takeFree(units: number): number {
     if (!this.#isLowFull) {
-      const first = this.#low.take(units);
+      let first = this.#low.take(units);
+      if (first === NONE && this.#releaseKept()) first = this.#low.take(units);
       if (first !== NONE) return first;
       this.#isLowFull = true;
     }
+    let first = this.#takeAny(units);
+    if (first === NONE && this.#releaseKept()) first = this.#takeAny(units);
+    return first;
+  }
+
+  #takeAny(units: number): number {
     const first = this.#high.take(units);
     return first !== NONE ? first : this.#low.take(units);
   }
 
-  /** Returns kept blocks to the free ones; false when there were none. */
-  #flush(): boolean {
+  /** Returns what is kept to the free blocks; false when there was nothing. */
+  #releaseKept(): boolean {
     let wasKept = false;
-    for (let order = 0; order < CACHED_ORDERS; order++) {
-      const cached = this.#cached[order]!;
-      for (let i = 0; i < cached; i++) {
-        this.#release(this.#cache[order * CACHED_EACH + i]!, 2 ** order);
+    for (let order = 0; order < KEPT_ORDERS; order++) {
+      const kept = this.#kept[order]!;
+      for (let i = order * KEPT_EACH; i < order * KEPT_EACH + kept; i++) {
+        this.#release(this.#keptFirst[i]!, this.#keptUnits[i]!);
         wasKept = true;
       }
-      this.#cached[order] = 0;
+      this.#kept[order] = 0;
     }
     return wasKept;
   }

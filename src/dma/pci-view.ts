@@ -1,5 +1,5 @@
 /**
- * The topology as host software last read it: bridges, BARs, ACS control. An interface only; enumeration fills it
+ * The topology as host software last read it: host bridges, bridges, BARs, ACS control. An interface only; enumeration fills it
  * through configuration requests, so it can be stale. [PCIE] 6.12, [P2PDMA]
  * @module
  */
@@ -19,10 +19,23 @@ export interface PciBarView extends AddressWindow {
   readonly index: number;
 }
 
+/**
+ * A host bridge as software tells them apart: by the first function on its root bus, which must be device 0 or a
+ * root port; else vendor and device are 0xffff. [P2PDMA]
+ */
+export interface HostBridgeView {
+  readonly index: number;
+  readonly bdf: Bdf;
+  readonly vendorId: number;
+  readonly deviceId: number;
+}
+
 export interface PciFunctionView {
   readonly bdf: Bdf;
   /** The bridge above, or null on a root bus. */
   readonly parent: Bdf | null;
+  /** Position in {@link PciView.hostBridges} of the one it stands below. */
+  readonly hostBridge: number;
   readonly isBridge: boolean;
   /** ACS Control as last read, or null without the capability. [PCIE] 7.7.11.3 */
   readonly acs: number | null;
@@ -34,6 +47,7 @@ export interface PciView {
   readonly generation: number;
   /** Every function, bridges included. */
   readonly functions: readonly PciFunctionView[];
+  readonly hostBridges: readonly HostBridgeView[];
   /** MMIO windows of the host bridges: what is in none of them is host memory. */
   readonly windows: readonly AddressWindow[];
   /** The function with a BAR at `address`, or null. */

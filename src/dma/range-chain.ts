@@ -26,20 +26,19 @@ export class Chunk {
   readonly ordinal: number;
   readonly firstRange: number;
   readonly firstByte: number;
+  /** Ranges it can hold; the slot behind them is the link's. */
+  readonly capacity: number;
   next: Chunk | null = null;
 
   constructor(ordinal: number, firstRange: number, firstByte: number) {
     const slots = CHUNK_SLOTS[Math.min(ordinal, CHUNK_SLOTS.length - 1)]!;
     this.words = new Uint32Array(slots * WORDS);
+    this.capacity = slots - 1;
     this.ordinal = ordinal;
     this.firstRange = firstRange;
     this.firstByte = firstByte;
   }
 
-  /** Ranges it can hold; the slot behind them is the link's. */
-  get capacity(): number {
-    return this.words.length / WORDS - 1;
-  }
   address(slot: number): number {
     return u64(this.words[slot * WORDS]!, this.words[slot * WORDS + 1]!);
   }

@@ -3,20 +3,33 @@
  * reaches it. Nothing is allocated per segment; answers are cached until the view changes. [P2PDMA]
  * @module
  */
-import { type Bdf, formatBdf, hex, offsetBy, type PhysAddr, physAddr } from '#emu/base/units.ts';
+import {
+  type Bdf,
+  formatBdf,
+  hex,
+  offsetBy,
+  PAGE_SIZE,
+  type PhysAddr,
+  physAddr,
+} from '#emu/base/units.ts';
 import type { HostBridgePolicy } from './dma-provider.ts';
 import { type MapRefusal, MapType } from './mapping.ts';
 import { mapType, type P2pRoute } from './p2p.ts';
 import type { PciFunctionView, PciView } from './pci-view.ts';
 import { type PhyRangeList, phyCursor } from './phy-range-list.ts';
+import { MAX_RANGE_BYTES } from './range-chain.ts';
 
 const ZERO = physAddr(0);
+/** Ranges cut at the largest length are this long at least: they end on a page. */
+const LONGEST_CUT = MAX_RANGE_BYTES - PAGE_SIZE + 1;
 
 export class SegmentCursor {
   /** The current segment. Valid after {@link next} returned true. */
   address: PhysAddr = ZERO;
   length = 0;
   type: MapType = MapType.None;
+  /** Whether it goes on where the one before was cut only because a range can be no longer. */
+  continues = false;
   /** What to add to the address for the bus: 0 for host memory, and where the host bridge has no offset. */
   busOffset = 0;
   readonly #view: PciView;
@@ -26,9 +39,13 @@ export class SegmentCursor {
   /** What is left of the current range. */
   #at = 0;
   #left = 0;
-  /** Addresses that the latest classification holds for. */
-  #spanBase = 0;
-  #spanLimit = 0;
+  /** Host memory around the latest host address, and the latest BAR with how it is reached. */
+  #hostBase = 0;
+  #hostLimit = 0;
+  #barBase = 0;
+  #barLimit = 0;
+  #barType: MapType = MapType.NotSupported;
+  #barOffset = 0;
   #generation = -1;
   readonly #routes = new Map<Bdf, P2pRoute>();
 
@@ -45,22 +62,33 @@ export class SegmentCursor {
     if (this.#view.generation === this.#generation) return;
     this.#generation = this.#view.generation;
     this.#routes.clear();
-    this.#spanLimit = 0;
+    this.#hostLimit = 0;
+    this.#barLimit = 0;
   }
 
   /** Moves to the next segment; false at the end. */
   next(): boolean {
+    this.continues = false;
     if (this.#left === 0) {
+      const isCut = this.#ranges.length >= LONGEST_CUT;
       if (!this.#ranges.next()) return false;
+      this.continues = isCut && this.#ranges.address === this.#at;
       this.#at = this.#ranges.address;
       this.#left = this.#ranges.length;
     }
     const at = this.#at;
-    if (at < this.#spanBase || at >= this.#spanLimit) this.#classify(at);
+    let limit = this.#hostLimit;
+    if (at >= this.#hostBase && at < limit) {
+      this.type = MapType.None;
+    } else {
+      if (at < this.#barBase || at >= this.#barLimit) this.#classify(at);
+      limit = this.#setKind(at);
+    }
+    const length = Math.min(this.#left, limit - at);
     this.address = offsetBy(ZERO, at);
-    this.length = Math.min(this.#left, this.#spanLimit - at);
-    this.#at = at + this.length;
-    this.#left -= this.length;
+    this.length = length;
+    this.#at = at + length;
+    this.#left -= length;
     return true;
   }
 
@@ -81,22 +109,26 @@ export class SegmentCursor {
     return { refused: 'EREMOTEIO', reason: `${pair}: ${why}` };
   }
 
+  /** Takes the kind of `at` from what {@link #classify} found; returns where that ends. */
+  #setKind(at: number): number {
+    const isHost = at >= this.#hostBase && at < this.#hostLimit;
+    this.type = isHost ? MapType.None : this.#barType;
+    this.busOffset = isHost ? 0 : this.#barOffset;
+    return isHost ? this.#hostLimit : this.#barLimit;
+  }
+
   /** Finds what `address` belongs to and how far that reaches. */
   #classify(address: number): void {
-    this.busOffset = 0;
-    this.#spanBase = 0;
-    this.#spanLimit = Number.POSITIVE_INFINITY;
-    for (const { base, sizeBytes } of this.#view.windows) {
-      if (address >= base + sizeBytes) {
-        this.#spanBase = Math.max(this.#spanBase, base + sizeBytes);
-      } else if (address < base) {
-        this.#spanLimit = Math.min(this.#spanLimit, base);
-      } else {
-        this.#classifyDevice(physAddr(address));
-        return;
-      }
+    let base = 0;
+    let limit = Number.POSITIVE_INFINITY;
+    for (const window of this.#view.windows) {
+      const end = window.base + window.sizeBytes;
+      if (address >= end) base = Math.max(base, end);
+      else if (address < window.base) limit = Math.min(limit, window.base);
+      else return this.#classifyDevice(physAddr(address));
     }
-    this.type = MapType.None;
+    this.#hostBase = base;
+    this.#hostLimit = limit;
   }
 
   #classifyDevice(address: PhysAddr): void {
@@ -105,15 +137,15 @@ export class SegmentCursor {
       ({ base, sizeBytes }) => address >= base && address < base + sizeBytes,
     );
     if (!owner || !bar) {
-      this.type = MapType.NotSupported;
-      this.#spanBase = address;
-      this.#spanLimit = address + 1;
+      this.#barType = MapType.NotSupported;
+      this.#barBase = address;
+      this.#barLimit = address + 1;
       return;
     }
-    this.type = this.#route(owner).type;
-    this.busOffset = bar.busBase - bar.base;
-    this.#spanBase = bar.base;
-    this.#spanLimit = bar.base + bar.sizeBytes;
+    this.#barType = this.#route(owner).type;
+    this.#barOffset = bar.busBase - bar.base;
+    this.#barBase = bar.base;
+    this.#barLimit = bar.base + bar.sizeBytes;
   }
 
   #route(owner: PciFunctionView): P2pRoute {

@@ -9,6 +9,7 @@ import type { ConfigSpace } from '#emu/pcie/config-space.ts';
 import type { DeviceSpec } from '#emu/pcie/device-spec.ts';
 import type { Endpoint } from '#emu/pcie/endpoint.ts';
 import type { Fabric } from '#emu/pcie/fabric.ts';
+import type { HostBridgeOptions } from '#emu/pcie/host-bridge.ts';
 import { DEFAULT_LINK } from '#emu/pcie/link.ts';
 import { Port } from '#emu/pcie/port.ts';
 import { RootComplex } from '#emu/pcie/root-complex.ts';
@@ -16,12 +17,18 @@ import { Switch } from '#emu/pcie/switch.ts';
 import { LinkReport } from './link-report.ts';
 import {
   type AcsPolicy,
+  asRules,
+  type HostBridgeMap,
+  type HostBridgeSpec,
+  hostBridgeName,
+  hostBridgesOf,
   isSwitch,
   type MachineSpec,
   type PhysicalMap,
   type Plug,
   type PortSpec,
   plugOf,
+  rootPortsOf,
   type SwitchSpec,
 } from './machine-spec.ts';
 import { nameAll } from './names.ts';
@@ -35,8 +42,8 @@ const ROOT = 'rc0';
 /** A built tree. */
 export interface Hardware {
   readonly root: RootComplex;
-  /** Bus 0: what stands where. */
-  readonly board: Place;
+  /** Root bus of each host bridge: what stands where. */
+  readonly boards: readonly Place[];
   /** By name. */
   readonly endpoints: ReadonlyMap<string, Endpoint>;
   readonly switches: ReadonlyMap<string, Switch>;
@@ -71,23 +78,31 @@ class HardwareBuilder {
   }
 
   build(map: PhysicalMap, memory: SparseMemory): Hardware {
-    const { rootPorts } = this.#spec;
-    const board = new Place(ROOT, ROOT);
-    board.children.set(0, new Place('host', `${ROOT}.host`));
-    // Device 0 of bus 0 is the host bridge.
-    const places = this.#places(rootPorts, board, 'port', 1);
-    const root = this.#rootComplex(places, map, memory);
+    const boards = hostBridgesOf(this.#spec).map((bridge, i) => this.#board(bridge, i));
+    // Device 0 of a root bus is the host bridge.
+    const ports = boards.map(({ children }) => [...children.values()].slice(1));
+    const root = this.#rootComplex(ports, map, memory);
     this.#forwardPeers(root);
-    for (const [i, port] of rootPorts.entries()) {
+    const places = ports.flat();
+    for (const [i, port] of rootPortsOf(this.#spec).entries()) {
       this.#plug(port, root.ports[i]!, root.bridges[i]!, places[i]!);
     }
     return {
       root,
-      board,
+      boards,
       endpoints: this.#endpoints,
       switches: this.#switches,
       links: this.#links,
     };
+  }
+
+  /** The root bus of a host bridge. */
+  #board(bridge: HostBridgeSpec, index: number): Place {
+    const name = hostBridgeName(bridge, index);
+    const board = new Place(name, name);
+    board.children.set(0, new Place('host', `${name}.host`));
+    this.#places(bridge.rootPorts, board, 'port', 1);
+    return board;
   }
 
   /** Places of sibling ports, device numbers from `firstDevice` up. */
@@ -106,30 +121,53 @@ class HardwareBuilder {
     });
   }
 
-  #rootComplex(places: readonly Place[], map: PhysicalMap, memory: SparseMemory): RootComplex {
-    const { memory: timing = {}, rootLatencyPs } = this.#spec;
-    const family = { maxPayloadBytes: this.#maxPayloadBytes, egressPorts: places.length };
+  #rootComplex(
+    ports: readonly (readonly Place[])[],
+    map: PhysicalMap,
+    memory: SparseMemory,
+  ): RootComplex {
+    const { memory: timing = {}, rootLatencyPs, peerReads } = this.#spec;
     return new RootComplex(this.#fabric, ROOT, {
       memory,
       dram: map.dram,
       doorbell: map.doorbell,
       memoryTiming: timing,
       ...(rootLatencyPs === undefined ? {} : { latencyPs: rootLatencyPs }),
-      hostBridge: hostBridge(),
-      bridges: places.map((_, i) => rootPort(i, family)),
-      portPaths: places.map(({ path }) => path),
+      ...(peerReads === undefined ? {} : { peerReads }),
+      hostBridges: hostBridgesOf(this.#spec).map((bridge, i) =>
+        this.#hostBridge(bridge, ports[i]!, map.hostBridges[i]!),
+      ),
     });
   }
 
+  #hostBridge(
+    { identity }: HostBridgeSpec,
+    ports: readonly Place[],
+    { rootBus, lastBus, low, high }: HostBridgeMap,
+  ): HostBridgeOptions {
+    const family = { maxPayloadBytes: this.#maxPayloadBytes, egressPorts: ports.length };
+    return {
+      config: hostBridge(identity),
+      rootBus,
+      lastBus,
+      windows: [low, high].map(({ base, sizeBytes, busBase }) => ({
+        base,
+        sizeBytes,
+        busOffset: busBase - base,
+      })),
+      bridges: ports.map((_, i) => rootPort(i, family)),
+      portPaths: ports.map(({ path }) => path),
+    };
+  }
+
   #forwardPeers(root: RootComplex): void {
-    const { peerForwarding: rules = true, rootPorts } = this.#spec;
-    if (rules === true) return;
-    if (rules !== false) {
-      for (const { from, to, allowed } of rules) root.setPeerForwarding(from, to, allowed);
-      return;
-    }
-    for (const from of rootPorts.keys()) {
-      for (const to of rootPorts.keys()) root.setPeerForwarding(from, to, false);
+    const { peerForwarding: rules = true } = this.#spec;
+    const all = [...root.ports.keys()];
+    if (typeof rules === 'boolean') root.setPeerForwarding(all, all, rules);
+    else {
+      for (const { from = all, to = all, ...policy } of asRules(rules)) {
+        root.setPeerForwarding(from, to, policy);
+      }
     }
   }
 

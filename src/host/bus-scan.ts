@@ -4,7 +4,7 @@
  * @module
  */
 import { usage } from '#emu/base/errors.ts';
-import { type Bdf, bdf, bdfBus, physAddr } from '#emu/base/units.ts';
+import { type Bdf, bdf, bdfBus, dmaAddr, physAddr } from '#emu/base/units.ts';
 import {
   BAR_TYPE_64,
   Bar,
@@ -23,11 +23,11 @@ import {
 } from '#emu/pcie/config-registers.ts';
 import type { Process } from '#emu/sim/process.ts';
 import { ConfigIo, type ConfigPort } from './config-io.ts';
+import type { HostBridgeMap } from './machine-spec.ts';
 import { PciNode } from './pci-node.ts';
 import type { Place } from './place.ts';
 
 const NOTHING = 0xffff;
-const LAST_BUS = 255;
 const DEVICES = 32;
 const FUNCTIONS = 8;
 const ALL_ONES = 0xffff_ffff;
@@ -38,13 +38,22 @@ const MAX_EXTENDED = (CONFIG_SIZE - FIRST_EXTENDED) / 8;
 /** State of one depth-first walk. */
 interface Scan {
   readonly port: ConfigPort;
+  readonly hostBridge: number;
+  readonly rootBus: number;
+  /** The greatest bus number in use, and the greatest there may be. */
   lastBus: number;
+  readonly limit: number;
 }
 
-/** Functions on bus 0 with everything below them. @throws USAGE when bus numbers run out */
-export function* scanBuses(port: ConfigPort, root: Place): Process<PciNode[]> {
-  const scan: Scan = { port, lastBus: 0 };
-  return yield* scanBus(scan, 0, null, root, DEVICES);
+/** Functions on the root bus of a host bridge with everything below them. @throws USAGE when bus numbers run out */
+export function* scanBuses(
+  port: ConfigPort,
+  board: Place,
+  hostBridge: number,
+  { rootBus, lastBus: limit }: Pick<HostBridgeMap, 'rootBus' | 'lastBus'>,
+): Process<PciNode[]> {
+  const scan: Scan = { port, hostBridge, rootBus, lastBus: rootBus, limit };
+  return yield* scanBus(scan, rootBus, null, board, DEVICES);
 }
 
 function* scanBus(
@@ -78,7 +87,7 @@ function* scanFunction(
   const io = new ConfigIo(scan.port, id);
   const identity = yield* io.read(Header.VendorId, 4);
   if ((identity & 0xffff) === NOTHING) return null;
-  const node = new PciNode(id, parent, place);
+  const node = new PciNode(id, parent, place, scan.hostBridge);
   node.vendorId = identity & 0xffff;
   node.deviceId = identity >>> 16;
   const classAndRevision = yield* io.read(Header.RevisionId, 4);
@@ -95,13 +104,14 @@ function* scanFunction(
 
 /** Numbers the bus behind a bridge and everything below it. */
 function* scanBehind(scan: Scan, io: ConfigIo, node: PciNode): Process<void> {
-  if (scan.lastBus === LAST_BUS) {
-    throw usage(`${node.path}: expected at most ${LAST_BUS} buses below the root, got more`);
+  if (scan.lastBus === scan.limit) {
+    const most = scan.limit - scan.rootBus;
+    throw usage(`${node.path}: expected at most ${most} buses below the root, got more`);
   }
   node.secondary = ++scan.lastBus;
   yield* io.write(Type1.PrimaryBus, 1, bdfBus(node.bdf));
   yield* io.write(Type1.SecondaryBus, 1, node.secondary);
-  yield* io.write(Type1.SubordinateBus, 1, LAST_BUS);
+  yield* io.write(Type1.SubordinateBus, 1, scan.limit);
   const devices = node.portType === PortType.SwitchUpstream ? DEVICES : 1;
   yield* scanBus(scan, node.secondary, node, node.place, devices);
   node.subordinate = scan.lastBus;
@@ -140,7 +150,8 @@ function* sizeBars(io: ConfigIo, node: PciNode): Process<void> {
     if (sizeBytes > 0 && !Bar.IoSpace.get(low)) {
       const prefetchable = Bar.Prefetchable.get(low) === 1;
       const width = is64 ? 64 : 32;
-      node.bars.push({ index, sizeBytes, width, prefetchable, address: physAddr(0) });
+      const unassigned = { address: physAddr(0), busAddress: dmaAddr(0) };
+      node.bars.push({ index, sizeBytes, width, prefetchable, ...unassigned });
     }
     index += is64 ? 2 : 1;
   }

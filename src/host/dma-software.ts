@@ -5,8 +5,9 @@
  */
 import type { PhysAddr } from '#emu/base/units.ts';
 import { DirectProvider } from '#emu/dma/direct-provider.ts';
-import type { DmaHost, DmaProvider, HostBridgePolicy } from '#emu/dma/dma-provider.ts';
+import type { DmaHost, DmaProvider } from '#emu/dma/dma-provider.ts';
 import type { FaultLog } from '#emu/dma/fault-log.ts';
+import { hostBridgePolicy } from '#emu/dma/host-bridge-list.ts';
 import { IommuProvider } from '#emu/dma/iommu-provider.ts';
 import { Iommu } from '#emu/iommu/iommu.ts';
 import type { RootComplex } from '#emu/pcie/root-complex.ts';
@@ -35,9 +36,8 @@ export interface DmaSoftware {
 /** Builds translation hardware if the machine has it, and its driver; `provider.start()` turns it on. */
 export function dmaSoftware(ground: DmaGround, spec: MachineSpec): DmaSoftware {
   const { root, pci, map } = ground;
-  // Requests of the client enter by its root port and leave by the provider's.
-  const hostBridgeAllowed: HostBridgePolicy = (provider, client) =>
-    root.peerForwarding(pci.rootPortOf(client), pci.rootPortOf(provider));
+  // What software believes; whether the root complex forwards is another matter.
+  const hostBridgeAllowed = hostBridgePolicy(pci, spec.hostBridgeAllowList, spec.cpu);
   const iommu = addIommu(ground, spec);
   if (iommu === null) {
     const { kernel } = root.fabric;

@@ -7,23 +7,32 @@ import type { Process } from '#emu/sim/process.ts';
 import { scanBuses } from './bus-scan.ts';
 import type { ConfigPort } from './config-io.ts';
 import { applyAcs, applyLinkSettings, type LinkSettings } from './link-settings.ts';
-import type { PhysicalMap } from './machine-spec.ts';
+import type { HostBridgeMap } from './machine-spec.ts';
 import type { PciNode } from './pci-node.ts';
 import type { Place } from './place.ts';
 import { assignWindows } from './window-plan.ts';
 import { programTree } from './window-program.ts';
 
-/** Functions on bus 0, with everything below them. @throws USAGE when BARs or buses do not fit */
+/** The root bus of a host bridge, as firmware describes it. */
+export interface RootBus {
+  readonly board: Place;
+  readonly map: HostBridgeMap;
+}
+
+/** Functions on the root buses, with everything below them. @throws USAGE when BARs or buses do not fit */
 export function* enumerate(
   port: ConfigPort,
-  board: Place,
-  map: Pick<PhysicalMap, 'low' | 'high'>,
+  buses: readonly RootBus[],
   settings: LinkSettings,
 ): Process<PciNode[]> {
-  const roots = yield* scanBuses(port, board);
-  assignWindows(roots, 'low', map.low);
-  assignWindows(roots, 'high', map.high);
-  for (const root of roots) yield* programTree(port, root);
+  const roots: PciNode[] = [];
+  for (const [i, { board, map }] of buses.entries()) {
+    const found = yield* scanBuses(port, board, i, map);
+    assignWindows(found, 'low', map.low);
+    assignWindows(found, 'high', map.high);
+    for (const root of found) yield* programTree(port, root);
+    roots.push(...found);
+  }
   const nodes = roots.flatMap((root) => [...root.subtree()]);
   yield* applyLinkSettings(port, nodes, settings);
   yield* applyAcs(port, nodes);

@@ -2,10 +2,13 @@
  * What a topology file says about a machine: data only, checked by topology-check.ts, built by builder.ts.
  * @module
  */
-import type { PhysAddr } from '#emu/base/units.ts';
+import type { DmaAddr, PhysAddr } from '#emu/base/units.ts';
+import type { CpuIdentity, HostBridgeRule } from '#emu/dma/host-bridge-list.ts';
 import type { IommuOptions } from '#emu/iommu/iommu.ts';
 import type { DeviceSpec } from '#emu/pcie/device-spec.ts';
 import type { LinkSpec } from '#emu/pcie/link.ts';
+import type { PeerPolicy } from '#emu/pcie/peer-policy.ts';
+import type { PeerReadTable } from '#emu/pcie/peer-reads.ts';
 
 /**
  * ACS Control that host software sets on a port: what Linux sets once an IOMMU driver asks for isolation
@@ -52,11 +55,27 @@ export interface MemorySpec {
 /** Sizes and times of the IOMMU. */
 export type IommuSpec = Omit<IommuOptions, 'path' | 'onInterrupt' | 'addressBits'>;
 
-/** Whether requests that enter by root port `from` may leave by `to`; indices of `rootPorts`. */
-export interface PeerRule {
-  readonly from: number;
-  readonly to: number;
-  readonly allowed: boolean;
+/**
+ * What the root complex does with requests that enter by a root port of `from` and leave by one of `to`. Root
+ * ports are counted over all host bridges in the order of the specification; default all.
+ */
+export interface PeerRule extends PeerPolicy {
+  readonly from?: number | readonly number[];
+  readonly to?: number | readonly number[];
+}
+
+/** Bus addresses minus CPU addresses, for both MMIO windows or for each; a multiple of 1 MiB. */
+export type BusOffset = number | { readonly low?: number; readonly high?: number };
+
+/** A host bridge: a root bus of its own, with a part of the machine's bus numbers and MMIO windows. */
+export interface HostBridgeSpec {
+  /** First part of the paths below it; default `rc0`, `rc1`, ... */
+  readonly name?: string;
+  readonly rootPorts: readonly PortSpec[];
+  /** Default 0: devices see MMIO where the CPU sees it. Memory and the doorbell always stand where the CPU has them. */
+  readonly busOffset?: BusOffset;
+  /** Who function 0 of its root bus says it is; default one that Linux lets forward peers. */
+  readonly identity?: { readonly vendorId: number; readonly deviceId: number };
 }
 
 export interface MachineSpec {
@@ -64,8 +83,17 @@ export interface MachineSpec {
   readonly memory?: MemorySpec;
   /** Default off. */
   readonly iommu?: boolean | IommuSpec;
-  /** Between root ports: all (default true), none, or rule by rule over a default of true. */
-  readonly peerForwarding?: boolean | readonly PeerRule[];
+  /**
+   * What the root complex really does between root ports: all (default true), none, one policy, or rule by rule
+   * over a default of true, later rules over earlier ones. What software believes is `hostBridgeAllowList`.
+   */
+  readonly peerForwarding?: boolean | PeerPolicy | readonly PeerRule[];
+  /** How many reads the root complex can take over, for policies that split them. */
+  readonly peerReads?: PeerReadTable;
+  /** Host bridges that software trusts to forward peers, in place of Linux's list. */
+  readonly hostBridgeAllowList?: readonly HostBridgeRule[];
+  /** Some processors are trusted whatever their host bridges are; default one that is not. */
+  readonly cpu?: CpuIdentity;
   /** Of ports that say nothing: default `linux` with an IOMMU, else `off`. */
   readonly acs?: AcsPolicy;
   /** 64-bit prefetchable window, a power of two; default 256 GiB. */
@@ -78,8 +106,32 @@ export interface MachineSpec {
   readonly rootLatencyPs?: number;
   /** Doorbell write to the start of its handler, ps; default 0. */
   readonly interruptLatencyPs?: number;
-  readonly rootPorts: readonly PortSpec[];
+  /** Root ports of the only host bridge; or `hostBridges`. */
+  readonly rootPorts?: readonly PortSpec[];
+  readonly hostBridges?: readonly HostBridgeSpec[];
 }
+
+/** The host bridges of a machine, whichever way they are given. */
+export const hostBridgesOf = ({
+  hostBridges,
+  rootPorts = [],
+}: MachineSpec): readonly HostBridgeSpec[] => hostBridges ?? [{ rootPorts }];
+
+/** First part of the paths below a host bridge. */
+export const hostBridgeName = ({ name }: HostBridgeSpec, index: number): string =>
+  name ?? `rc${index}`;
+
+/** Root ports of all host bridges in order. */
+export const rootPortsOf = (spec: MachineSpec): readonly PortSpec[] =>
+  hostBridgesOf(spec).flatMap(({ rootPorts }) => rootPorts);
+
+/** Peer forwarding that is not simply on or off, as rules. */
+export const asRules = (rules: PeerPolicy | readonly PeerRule[]): readonly PeerRule[] =>
+  isRuleList(rules) ? rules : [rules];
+
+/** `Array.isArray` does not narrow read-only arrays. */
+const isRuleList = (rules: PeerPolicy | readonly PeerRule[]): rules is readonly PeerRule[] =>
+  Array.isArray(rules);
 
 /** Describes a switch with one upstream port and the given downstream ports. */
 export const pcieSwitch = (spec: Omit<SwitchSpec, 'kind'>): SwitchSpec => ({
@@ -102,15 +154,30 @@ export const isPlugList = (device: PortSpec['device']): device is readonly Plug[
 /** Where host physical addresses lead. Ends are exclusive. */
 export interface PhysicalMap {
   readonly dram: Span;
-  /** 32-bit and non-prefetchable BARs. */
+  /** 32-bit and non-prefetchable BARs, of all host bridges. */
   readonly low: Span;
-  /** 64-bit prefetchable BARs. */
+  /** 64-bit prefetchable BARs, of all host bridges. */
   readonly high: Span;
   readonly doorbell: Span;
   readonly iommu: Span;
+  readonly hostBridges: readonly HostBridgeMap[];
+}
+
+/** What a host bridge forwards, as firmware tells software. */
+export interface HostBridgeMap {
+  /** Bus numbers, both inclusive. */
+  readonly rootBus: number;
+  readonly lastBus: number;
+  readonly low: BusSpan;
+  readonly high: BusSpan;
 }
 
 export interface Span {
   readonly base: PhysAddr;
   readonly sizeBytes: number;
+}
+
+/** A span that stands at `busBase` on a bus. */
+export interface BusSpan extends Span {
+  readonly busBase: DmaAddr;
 }

@@ -109,7 +109,11 @@ export class Machine {
   }
 
   *#boot(): Process<void> {
-    const roots = yield* enumerate(this.root, this.#hardware.board, this.map, {
+    const buses = this.#hardware.boards.map((board, i) => ({
+      board,
+      map: this.map.hostBridges[i]!,
+    }));
+    const roots = yield* enumerate(this.root, buses, {
       maxPayloadBytes: this.spec.maxPayloadBytes ?? DEFAULT_MAX_PAYLOAD_BYTES,
       maxReadRequestBytes: this.spec.maxReadRequestBytes ?? DEFAULT_MAX_READ_REQUEST_BYTES,
     });
@@ -155,6 +159,7 @@ export class Machine {
   /** Frees every memory; the machine cannot be used any more. */
   dispose(): void {
     for (const endpoint of this.endpoints.values()) endpoint.dispose();
+    this.root.dispose();
     this.fabric.dispose();
     this.#memory.dispose();
   }

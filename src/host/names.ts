@@ -2,11 +2,18 @@
  * Names of devices and switches: those given, and kind plus the least free number for the others, in the order of
  * the specification. @module
  */
-import { isSwitch, type MachineSpec, type Plug, type PortSpec, plugOf } from './machine-spec.ts';
+import {
+  isSwitch,
+  type MachineSpec,
+  type Plug,
+  type PortSpec,
+  plugOf,
+  rootPortsOf,
+} from './machine-spec.ts';
 
 /** Every plug of a checked machine with its name. */
 export function nameAll(spec: MachineSpec): Map<Plug, string> {
-  const plugs = [...walk(spec.rootPorts)];
+  const plugs = [...walk(rootPortsOf(spec))];
   const taken = new Set(plugs.map(({ name }) => name));
   const next = new Map<string, number>();
   const names = new Map<Plug, string>();

@@ -3,31 +3,36 @@
  * bus-scan.ts and window-plan.ts; holds no hardware.
  * @module
  */
-import { type Bdf, formatBdf, type PhysAddr, physAddr } from '#emu/base/units.ts';
+import { type Bdf, type DmaAddr, dmaAddr, formatBdf, type PhysAddr } from '#emu/base/units.ts';
 import type { Place } from './place.ts';
 
-/** A BAR as sized; `address` is 0 until windows are assigned. */
+/** A BAR as sized; its addresses are 0 until windows are assigned. */
 export interface NodeBar {
   readonly index: number;
   readonly sizeBytes: number;
   readonly width: 32 | 64;
   readonly prefetchable: boolean;
+  /** As the CPU reaches it. */
   address: PhysAddr;
+  /** What its register holds, and devices use; differs where the host bridge has an offset. */
+  busAddress: DmaAddr;
 }
 
-/** A bridge window, `limit` exclusive; closed when the two are equal. */
+/** A bridge window in bus addresses, `limit` exclusive; closed when the two are equal. */
 export interface BridgeWindow {
-  base: PhysAddr;
-  limit: PhysAddr;
+  base: DmaAddr;
+  limit: DmaAddr;
 }
 
-const closed = (): BridgeWindow => ({ base: physAddr(0), limit: physAddr(0) });
+const closed = (): BridgeWindow => ({ base: dmaAddr(0), limit: dmaAddr(0) });
 
 export class PciNode {
   readonly bdf: Bdf;
   readonly parent: PciNode | null;
   /** Where the board has this function; null for one that the specification does not name. */
   readonly place: Place | null;
+  /** Index of the host bridge it stands below. */
+  readonly hostBridge: number;
   readonly children: PciNode[] = [];
   readonly bars: NodeBar[] = [];
   /** Offset by capability ID. */
@@ -49,10 +54,11 @@ export class PciNode {
   /** ACS Control as last read, null without the capability. */
   acs: number | null = null;
 
-  constructor(id: Bdf, parent: PciNode | null, place: Place | null) {
+  constructor(id: Bdf, parent: PciNode | null, place: Place | null, hostBridge = 0) {
     this.bdf = id;
     this.parent = parent;
     this.place = place;
+    this.hostBridge = hostBridge;
     parent?.children.push(this);
   }
 

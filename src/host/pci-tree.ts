@@ -4,33 +4,36 @@
  * @module
  */
 import { invariant, usage } from '#emu/base/errors.ts';
-import { type Bdf, bdfDevice, dmaAddr, type PhysAddr } from '#emu/base/units.ts';
-import type { AddressWindow, PciFunctionView, PciView } from '#emu/dma/pci-view.ts';
+import { type Bdf, bdf, formatBdf, type PhysAddr } from '#emu/base/units.ts';
+import type { AddressWindow, HostBridgeView, PciFunctionView, PciView } from '#emu/dma/pci-view.ts';
 import { AddressMap } from '#emu/memory/address-map.ts';
-import { Acs, ExtendedId } from '#emu/pcie/config-registers.ts';
+import { Acs, ExtendedId, PortType } from '#emu/pcie/config-registers.ts';
 import type { Process } from '#emu/sim/process.ts';
 import { ConfigIo, type ConfigPort } from './config-io.ts';
-import type { PhysicalMap, Span } from './machine-spec.ts';
+import type { HostBridgeMap, PhysicalMap } from './machine-spec.ts';
 import type { PciNode } from './pci-node.ts';
 
 export class PciTree implements PciView {
-  /** Windows of the host bridge; bus addresses equal physical ones. */
+  /** Windows of the host bridges, each one's 32-bit window before its other. */
   readonly windows: readonly AddressWindow[];
   readonly #port: ConfigPort;
+  readonly #bridges: readonly HostBridgeMap[];
   #roots: readonly PciNode[] = [];
   #nodes: readonly PciNode[] = [];
   #functions: PciFunctionView[] = [];
+  #hostBridges: readonly HostBridgeView[] = [];
   #generation = 0;
   readonly #byName = new Map<string, PciNode>();
   /** Index of the function that decodes an address. */
   #byAddress = new AddressMap<number>();
 
-  constructor(port: ConfigPort, map: Pick<PhysicalMap, 'low' | 'high'>) {
+  constructor(port: ConfigPort, map: Pick<PhysicalMap, 'hostBridges'>) {
     this.#port = port;
-    this.windows = [map.low, map.high].map(identityWindow);
+    this.#bridges = map.hostBridges;
+    this.windows = map.hostBridges.flatMap(({ low, high }) => [low, high]);
   }
 
-  /** Functions on bus 0; none before the machine has booted. */
+  /** Functions on the root buses; none before the machine has booted. */
   get roots(): readonly PciNode[] {
     return this.#roots;
   }
@@ -44,12 +47,22 @@ export class PciTree implements PciView {
   get functions(): readonly PciFunctionView[] {
     return this.#functions;
   }
+  get hostBridges(): readonly HostBridgeView[] {
+    return this.#hostBridges;
+  }
 
   /** Takes over what enumeration found. */
   adopt(roots: readonly PciNode[]): void {
     this.#roots = roots;
     this.#nodes = roots.flatMap((root) => [...root.subtree()]);
     this.#functions = this.#nodes.map(viewOf);
+    this.#hostBridges = this.#bridges.map(({ rootBus }, i) =>
+      hostBridgeView(
+        i,
+        rootBus,
+        roots.find(({ hostBridge }) => hostBridge === i),
+      ),
+    );
     this.#generation++;
     this.#byName.clear();
     this.#byAddress = new AddressMap<number>();
@@ -74,13 +87,14 @@ export class PciTree implements PciView {
     return index === undefined ? null : (this.#functions[index] ?? null);
   }
 
-  /** Index of the root port above a function. @throws INVARIANT when there is none */
-  rootPortOf(bdf: Bdf): number {
-    let node = this.#nodes.find((candidate) => candidate.bdf === bdf);
+  /** Index of the root port above a function, among those of all host bridges. @throws INVARIANT for none */
+  rootPortOf(id: Bdf): number {
+    let node = this.#nodes.find((candidate) => candidate.bdf === id);
     while (node?.parent) node = node.parent;
-    invariant(node?.isBridge === true, `function ${bdf} is not below a root port`);
-    // Device 0 of bus 0 is the host bridge.
-    return bdfDevice(node.bdf) - 1;
+    const ports = this.#roots.filter(({ portType }) => portType === PortType.RootPort);
+    const index = node ? ports.indexOf(node) : -1;
+    invariant(index >= 0, `function ${formatBdf(id)} is not below a root port`);
+    return index;
   }
 
   /** Reads ACS Control of every port again: software may have changed it. */
@@ -97,19 +111,35 @@ export class PciTree implements PciView {
   }
 }
 
-const identityWindow = ({ base, sizeBytes }: Span): AddressWindow => ({
-  base,
-  busBase: dmaAddr(base),
-  sizeBytes,
-});
+/** No function answers with this, so nothing lists it. */
+const NOBODY = 0xffff;
+
+/** A host bridge is known by the first function on its root bus: function 0 of device 0, or a root port. [P2PDMA] */
+function hostBridgeView(
+  index: number,
+  rootBus: number,
+  first: PciNode | undefined,
+): HostBridgeView {
+  const isKnown =
+    first !== undefined && ((first.bdf & 0xff) === 0 || first.portType === PortType.RootPort);
+  return {
+    index,
+    bdf: isKnown ? first.bdf : bdf(rootBus, 0, 0),
+    vendorId: isKnown ? first.vendorId : NOBODY,
+    deviceId: isKnown ? first.deviceId : NOBODY,
+  };
+}
 
 const viewOf = (node: PciNode): PciFunctionView => ({
   bdf: node.bdf,
   parent: node.parent?.bdf ?? null,
+  hostBridge: node.hostBridge,
   isBridge: node.isBridge,
   acs: node.acs,
-  bars: node.bars.map(({ index, address, sizeBytes }) => ({
+  bars: node.bars.map(({ index, address, busAddress, sizeBytes }) => ({
     index,
-    ...identityWindow({ base: address, sizeBytes }),
+    base: address,
+    busBase: busAddress,
+    sizeBytes,
   })),
 });

@@ -1,9 +1,18 @@
 /**
- * The host's physical address map: which spans exist and where; nothing is placed inside them here.
+ * The host's physical address map: which spans exist and where, and how host bridges share them; nothing is
+ * placed inside them here.
  * @module
  */
-import { alignUp, physAddr } from '#emu/base/units.ts';
-import type { MachineSpec, PhysicalMap, Span } from './machine-spec.ts';
+import { alignUp, dmaAddr, physAddr } from '#emu/base/units.ts';
+import {
+  type BusOffset,
+  type BusSpan,
+  type HostBridgeMap,
+  hostBridgesOf,
+  type MachineSpec,
+  type PhysicalMap,
+  type Span,
+} from './machine-spec.ts';
 
 const KiB = 2 ** 10;
 const GiB = 2 ** 30;
@@ -19,6 +28,9 @@ const HIGH_BASE = 0x40_0000_0000;
 /** Interrupt file: a 4-byte write of an interrupt number raises it. */
 const DOORBELL_BASE = 0x2800_0000;
 const IOMMU_BASE = 0x1000_0000;
+const BUSES = 256;
+/** Leaves each 64 MiB of the 32-bit window and 16 bus numbers. */
+export const MAX_HOST_BRIDGES = 16;
 
 const span = (base: number, sizeBytes: number): Span => ({ base: physAddr(base), sizeBytes });
 
@@ -27,11 +39,37 @@ export function physicalMap(spec: MachineSpec): PhysicalMap {
   const dramBytes = spec.memory?.sizeBytes ?? DEFAULT_DRAM_BYTES;
   const windowBytes = spec.mmioWindowBytes ?? DEFAULT_MMIO_WINDOW_BYTES;
   const lowest = Math.max(HIGH_BASE, DRAM_BASE + dramBytes);
+  const low = span(LOW_BASE, GiB);
+  const high = span(alignUp(lowest, windowBytes), windowBytes);
   return {
     dram: span(DRAM_BASE, dramBytes),
-    low: span(LOW_BASE, GiB),
-    high: span(alignUp(lowest, windowBytes), windowBytes),
+    low,
+    high,
     doorbell: span(DOORBELL_BASE, 4 * KiB),
     iommu: span(IOMMU_BASE, 4 * KiB),
+    hostBridges: shares(spec, low, high),
   };
+}
+
+/** Equal shares of buses and windows, powers of two, so that windows keep their natural alignment. */
+function shares(spec: MachineSpec, low: Span, high: Span): HostBridgeMap[] {
+  const bridges = hostBridgesOf(spec);
+  let parts = 1;
+  while (parts < bridges.length) parts *= 2;
+  const buses = BUSES / parts;
+  return bridges.map(({ busOffset = 0 }, i) => ({
+    rootBus: i * buses,
+    lastBus: (i + 1) * buses - 1,
+    low: share(low, parts, i, offsetOf(busOffset, 'low')),
+    high: share(high, parts, i, offsetOf(busOffset, 'high')),
+  }));
+}
+
+const offsetOf = (offset: BusOffset, window: 'low' | 'high'): number =>
+  typeof offset === 'number' ? offset : (offset[window] ?? 0);
+
+function share(whole: Span, parts: number, index: number, busOffset: number): BusSpan {
+  const sizeBytes = whole.sizeBytes / parts;
+  const base = whole.base + index * sizeBytes;
+  return { ...span(base, sizeBytes), busBase: dmaAddr(base + busOffset) };
 }

@@ -1,6 +1,6 @@
 /**
  * Configuration spaces of the bridges of a machine: host bridge, root ports and switch ports.
- * Identities are those that QEMU gives its own, so that lspci knows them. [PCIE] 7.5.1.3
+ * Identities of ports are those that QEMU gives its own, so that lspci knows them. [PCIE] 7.5.1.3
  * @module
  */
 import { addAcs, addPcie } from '#emu/pcie/capabilities.ts';
@@ -9,7 +9,8 @@ import { PortType } from '#emu/pcie/config-registers.ts';
 import { ConfigSpace } from '#emu/pcie/config-space.ts';
 
 const BRIDGE_CLASS = 0x060400;
-const HOST_BRIDGE: Identity = { vendorId: 0x1b36, deviceId: 0x0008, classCode: 0x060000 };
+/** A Skylake-E server's: Linux lets it forward peers to any other that it knows. [P2PDMA] */
+const HOST_BRIDGE: Identity = { vendorId: 0x8086, deviceId: 0x2020, classCode: 0x060000 };
 const ROOT_PORT: Identity = { vendorId: 0x1b36, deviceId: 0x000c, classCode: BRIDGE_CLASS };
 const UPSTREAM: Identity = { vendorId: 0x104c, deviceId: 0x8232, classCode: BRIDGE_CLASS };
 const DOWNSTREAM: Identity = { vendorId: 0x104c, deviceId: 0x8233, classCode: BRIDGE_CLASS };
@@ -21,7 +22,8 @@ export interface PortFamily {
   readonly egressPorts: number;
 }
 
-export const hostBridge = (): ConfigSpace => new ConfigSpace({ type: 0, identity: HOST_BRIDGE });
+export const hostBridge = (identity: Partial<Identity> = {}): ConfigSpace =>
+  new ConfigSpace({ type: 0, identity: { ...HOST_BRIDGE, ...identity } });
 
 export const rootPort = (index: number, family: PortFamily): ConfigSpace =>
   bridge(ROOT_PORT, PortType.RootPort, index, family);

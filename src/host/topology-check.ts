@@ -5,14 +5,21 @@
  */
 import { usage } from '#emu/base/errors.ts';
 import { checkLink } from '#emu/pcie/link.ts';
+import { checkPeerPolicy } from '#emu/pcie/peer-policy.ts';
+import { checkPeerReadTable } from '#emu/pcie/peer-reads.ts';
+import { checkHostBridges } from './host-bridge-check.ts';
 import {
   type AcsPolicy,
+  asRules,
+  hostBridgesOf,
   isPlugList,
   isSwitch,
   type MachineSpec,
+  type PeerRule,
   type Plug,
   type PortSpec,
   plugOf,
+  rootPortsOf,
   type SwitchSpec,
 } from './machine-spec.ts';
 import { MAX_DRAM_BYTES, MAX_MMIO_WINDOW_BYTES } from './physical-map.ts';
@@ -28,8 +35,6 @@ import {
 
 const MiB = 2 ** 20;
 const GiB = 2 ** 30;
-/** Device 0 of bus 0 is the host bridge. */
-const MAX_ROOT_PORTS = 31;
 /** With the upstream port, as many as an egress vector of 32 bits names. [PCIE] 7.7.11.4 */
 const MAX_SWITCH_PORTS = 31;
 const ACS_BITS = 0x7f;
@@ -43,12 +48,13 @@ export function checkMachine(spec: MachineSpec): void {
   checkMemory(spec);
   checkSizes(spec);
   checkAcs('acs', spec.acs);
-  if (!Array.isArray(spec.rootPorts) || spec.rootPorts.length === 0) {
-    throw expected('rootPorts', `1 to ${MAX_ROOT_PORTS} root ports`, spec.rootPorts);
-  }
-  checkCount('rootPorts', spec.rootPorts.length, MAX_ROOT_PORTS, 'root ports');
+  checkHostBridges(spec);
   checkPeers(spec);
-  new TreeCheck().ports(spec.rootPorts, 'rootPorts');
+  const tree = new TreeCheck();
+  for (const [i, { rootPorts }] of hostBridgesOf(spec).entries()) {
+    const where = spec.hostBridges ? `hostBridges[${i}].rootPorts` : 'rootPorts';
+    tree.ports(rootPorts, where);
+  }
 }
 
 function checkMemory({ memory = {} }: MachineSpec): void {
@@ -79,17 +85,27 @@ function checkSizes(spec: MachineSpec): void {
   checkTime('interruptLatencyPs', spec.interruptLatencyPs);
 }
 
-function checkPeers({ peerForwarding: rules, rootPorts }: MachineSpec): void {
+function checkPeers(spec: MachineSpec): void {
+  const { peerForwarding: rules, peerReads } = spec;
+  if (peerReads !== undefined) checkPeerReadTable(peerReads, 'peerReads');
   if (rules === undefined || typeof rules === 'boolean') return;
-  if (!Array.isArray(rules)) throw expected('peerForwarding', 'true, false or rules', rules);
-  for (const [i, rule] of rules.entries()) {
-    for (const key of ['from', 'to'] as const) {
-      const port: unknown = rule[key];
-      if (!(Number.isInteger(port) && rootPorts[Number(port)] !== undefined)) {
-        const range = `the index of a root port, 0 to ${rootPorts.length - 1}`;
-        throw expected(`peerForwarding[${i}].${key}`, range, port);
-      }
-    }
+  if (rules === null || typeof rules !== 'object') {
+    throw expected('peerForwarding', 'true, false, a policy or rules', rules);
+  }
+  const count = rootPortsOf(spec).length;
+  for (const [i, rule] of asRules(rules).entries()) {
+    const where = Array.isArray(rules) ? `peerForwarding[${i}]` : 'peerForwarding';
+    if (rule === null || typeof rule !== 'object') throw expected(where, 'a rule', rule);
+    for (const key of ['from', 'to'] as const) checkPorts(`${where}.${key}`, rule[key], count);
+    checkPeerPolicy(rule, where);
+  }
+}
+
+function checkPorts(key: string, ports: PeerRule['from'], count: number): void {
+  if (ports === undefined) return;
+  for (const port of [ports].flat()) {
+    if (Number.isInteger(port) && port >= 0 && port < count) continue;
+    throw expected(key, `the index of a root port, 0 to ${count - 1}`, port);
   }
 }
 

@@ -4,9 +4,9 @@
  * @module
  */
 import { usage } from '#emu/base/errors.ts';
-import { alignUp, hex, offsetBy, type PhysAddr } from '#emu/base/units.ts';
+import { alignUp, type DmaAddr, hex, offsetBy, physAddr } from '#emu/base/units.ts';
 import { WINDOW_GRANULE } from '#emu/pcie/config-registers.ts';
-import type { Span } from './machine-spec.ts';
+import type { BusSpan } from './machine-spec.ts';
 import type { NodeBar, PciNode } from './pci-node.ts';
 import { formatSize } from './spec-fields.ts';
 
@@ -20,8 +20,8 @@ interface Item {
   /** Its largest BAR, for messages. */
   readonly owner: PciNode;
   readonly bar: NodeBar;
-  /** Takes its address and passes it on to what lies inside. */
-  put(base: PhysAddr): void;
+  /** Takes its address and passes it on to what lies inside; `busOffset` leads back to the CPU's. */
+  put(base: DmaAddr, busOffset: number): void;
 }
 
 interface Placed {
@@ -29,14 +29,16 @@ interface Placed {
   readonly offset: number;
 }
 
-/** Assigns the pool's addresses within `span`. @throws USAGE that names the BAR that does not fit */
-export function assignWindows(roots: readonly PciNode[], pool: Pool, span: Span): void {
+/** Assigns the pool's addresses within `span`, on the bus. @throws USAGE that names the BAR that does not fit */
+export function assignWindows(roots: readonly PciNode[], pool: Pool, span: BusSpan): void {
   const items = roots.flatMap((node) => itemsOf(node, pool));
-  const { placed, sizeBytes } = pack(items);
+  const { placed } = pack(items, span.busBase);
   for (const { item, offset } of placed) {
-    if (offset + item.sizeBytes > span.sizeBytes) throw doesNotFit(item, pool, span, sizeBytes);
+    if (offset + item.sizeBytes <= span.sizeBytes) continue;
+    throw doesNotFit(item, pool, span, pack(items).sizeBytes);
   }
-  for (const { item, offset } of placed) item.put(offsetBy(span.base, offset));
+  const busOffset = span.busBase - span.base;
+  for (const { item, offset } of placed) item.put(offsetBy(span.busBase, offset), busOffset);
 }
 
 const poolOf = (bar: NodeBar): Pool => (bar.width === 64 && bar.prefetchable ? 'high' : 'low');
@@ -73,8 +75,9 @@ class BarItem implements Item {
   get alignBytes(): number {
     return this.bar.sizeBytes;
   }
-  put(base: PhysAddr): void {
-    this.bar.address = base;
+  put(base: DmaAddr, busOffset: number): void {
+    this.bar.busAddress = base;
+    this.bar.address = physAddr(base - busOffset);
   }
 }
 
@@ -95,21 +98,24 @@ class WindowItem implements Item {
     this.#content = content;
   }
 
-  put(base: PhysAddr): void {
+  put(base: DmaAddr, busOffset: number): void {
     this.#window.base = base;
     this.#window.limit = offsetBy(base, this.sizeBytes);
-    for (const { item, offset } of this.#content) item.put(offsetBy(base, offset));
+    for (const { item, offset } of this.#content) item.put(offsetBy(base, offset), busOffset);
   }
 }
 
-/** Places the most aligned first, each in the first gap that holds it; offsets count from an aligned base. */
-function pack(items: readonly Item[]): { placed: Placed[]; sizeBytes: number } {
+/**
+ * Places the most aligned first, each in the first gap that holds it. Offsets count from `base`, by default one
+ * that is as aligned as anything inside.
+ */
+function pack(items: readonly Item[], base = 0): { placed: Placed[]; sizeBytes: number } {
   const order = [...items].sort((a, b) => b.alignBytes - a.alignBytes || b.sizeBytes - a.sizeBytes);
   const placed: Placed[] = [];
-  const gaps: { from: number; limit: number }[] = [{ from: 0, limit: Number.POSITIVE_INFINITY }];
+  const gaps = [{ from: base, limit: Number.POSITIVE_INFINITY }];
   let sizeBytes = 0;
   for (const item of order) {
-    const offset = takeGap(gaps, item);
+    const offset = takeGap(gaps, item) - base;
     placed.push({ item, offset });
     sizeBytes = Math.max(sizeBytes, offset + item.sizeBytes);
   }
@@ -131,7 +137,7 @@ function takeGap(gaps: { from: number; limit: number }[], item: Item): number {
   return Number.POSITIVE_INFINITY;
 }
 
-function doesNotFit(item: Item, pool: Pool, span: Span, neededBytes: number) {
+function doesNotFit(item: Item, pool: Pool, span: BusSpan, neededBytes: number) {
   const { owner, bar } = item;
   const window = `${pool === 'high' ? '64-bit prefetchable' : '32-bit'} MMIO window`;
   const size = `${formatSize(span.sizeBytes)} at ${hex(span.base)}`;

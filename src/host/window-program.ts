@@ -22,8 +22,8 @@ export function* programTree(port: ConfigPort, root: PciNode): Process<void> {
     const io = new ConfigIo(port, node.bdf);
     for (const bar of node.bars) {
       const at = Header.Bar0 + 4 * bar.index;
-      yield* io.write(at, 4, lo32(bar.address));
-      if (bar.width === 64) yield* io.write(at + 4, 4, hi32(bar.address));
+      yield* io.write(at, 4, lo32(bar.busAddress));
+      if (bar.width === 64) yield* io.write(at + 4, 4, hi32(bar.busAddress));
     }
     if (node.isBridge) yield* programBridge(io, node);
     const enable = Command.MSE.of(1) | Command.BME.of(+node.isBridge);

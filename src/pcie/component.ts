@@ -61,7 +61,10 @@ export interface Component {
   sent(port: Port, flowClass: FlowClass): void;
   /** Functional: stores the bytes of a write that ends here; returns how many it took, at least 1. */
   store(tlp: Tlp, decision: Decision, from: SparseMemory, at: number): number;
-  /** Functional: gives the bytes of a read that ends here; returns how many, at least 1. */
+  /**
+   * Functional: gives the bytes of a read that ends here; returns how many, at least 1, or minus the status
+   * with which what stands behind this component failed it.
+   */
   load(tlp: Tlp, decision: Decision, into: SparseMemory, at: number): number;
   /** Executes a configuration request that ends here; returns the value read, or 0. */
   configure(ingress: Port, tlp: Tlp, value: number): number;

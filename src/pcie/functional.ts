@@ -72,6 +72,7 @@ export class FunctionalPath {
       if (this.#decision.verdict !== Verdict.Local) return this.#answerRefusal(end);
       this.#fabric.arrived(end.owner.path, end.owner.index, this.#tlp);
       const got = end.owner.load(this.#tlp, this.#decision, into, at + done);
+      if (got < 0) return this.#answerFailure(end, got);
       const answered = this.#answer(end, requester, address + done, got, purpose, into, at + done);
       if (!answered) return DmaStatus.Timeout;
       done += got;
@@ -80,11 +81,12 @@ export class FunctionalPath {
   }
 
   /**
-   * A configuration request from the root complex; `value` is what a write carries.
+   * A configuration request of a root complex as `requester`; `value` is what a write carries.
    * @returns the value read, 0 after a write, -1 when nothing answered
    */
   config(
     port: Port,
+    requester: number,
     kind: TlpKind,
     target: number,
     offset: number,
@@ -93,7 +95,7 @@ export class FunctionalPath {
   ): number {
     const tlp = this.#tlp;
     tlp.kind = kind;
-    tlp.requester = 0;
+    tlp.requester = requester;
     tlp.targetId = target;
     tlp.address = offset;
     tlp.sizeBytes = size;
@@ -173,6 +175,20 @@ export class FunctionalPath {
         ? DmaStatus.CompleterAbort
         : DmaStatus.UnsupportedRequest;
     this.#refused(end);
+    return this.#answerError(end, status);
+  }
+
+  /** Passes on the status of a read that `end` carried out elsewhere, where it was refused and reported. */
+  #answerFailure(end: Port, minusStatus: number): DmaStatus {
+    const { CompleterAbort, Timeout, UnsupportedRequest } = DmaStatus;
+    if (minusStatus === -Timeout) return Timeout;
+    return this.#answerError(
+      end,
+      minusStatus === -CompleterAbort ? CompleterAbort : UnsupportedRequest,
+    );
+  }
+
+  #answerError(end: Port, status: DmaStatus): DmaStatus {
     this.#copyRequest();
     fillCompletion(this.#tlp, this.#request, 0, status);
     this.#walk(end, this.#tlp);

@@ -1,36 +1,48 @@
 /**
- * The root complex: root ports on bus 0, host memory, the translator in front of it, peer forwarding between
- * root ports, and the message-signalled interrupt doorbell. CPU requests are RootRequester's.
+ * The root complex: host bridges with their root ports, host memory, the translator in front of it, peer
+ * forwarding between root ports, and the message-signalled interrupt doorbell. CPU requests are RootRequester's.
  * [PCIE] 1.3.1, 2.2.4, 6.12
  * @module
  */
-import { type Bdf, bdfFromId, dmaAddr, type PhysAddr } from '#emu/base/units.ts';
+import type { Bdf, PhysAddr } from '#emu/base/units.ts';
 import { arena } from '#emu/memory/arena.ts';
 import { copyMemory, type SparseMemory } from '#emu/memory/sparse-memory.ts';
 import type { EventArg, Target } from '#emu/sim/kernel.ts';
 import type { Pending } from '#emu/sim/pending.ts';
-import { BridgeTable, inWindow, isBelow, PeerPath, peerPath } from './bridge-table.ts';
 import { type Component, Decision, Verdict } from './component.ts';
 import { accessConfig, answerError } from './config-access.ts';
 import type { ConfigSpace } from './config-space.ts';
 import { DmaStatus } from './dma-status.ts';
 import type { BarHandler } from './endpoint.ts';
 import type { Fabric } from './fabric.ts';
+import { type HostBridgeOptions, HostBridges } from './host-bridge.ts';
 import { FULL_CREDITS } from './link.ts';
 import { MemoryServer, type MemoryTiming } from './memory-server.ts';
+import { type PeerPolicy, PeerRules } from './peer-policy.ts';
+import { PeerReads, type PeerReadTable } from './peer-reads.ts';
 import { Port } from './port.ts';
 import { RootRequester } from './root-requester.ts';
+import { type AddressSpan, RootRouter, Service } from './root-router.ts';
 import { completionBytes } from './splitting.ts';
-import { FlowClass, fillCompletionData, isCompletion, isMemory, Tlp, TlpKind } from './tlp.ts';
-import { newTranslation, type Translator } from './translator.ts';
+import { FlowClass, fillCompletionData, isCompletion, Tlp, TlpKind } from './tlp.ts';
+import type { Translator } from './translator.ts';
 
-const Op = { Write: 0, Read: 1, Answer: 2, Forward: 3, Refuse: 4, Release: 5 } as const;
+const Op = {
+  Write: 0,
+  Read: 1,
+  Answer: 2,
+  Forward: 3,
+  Refuse: 4,
+  Release: 5,
+  Ones: 6,
+  Own: 7,
+  Complete: 8,
+} as const;
+const { MWr } = TlpKind;
+const FOUR_GIB = 0x1_0000_0000;
+const NEAR_PS = 2 ** 31;
+
 export const DEFAULT_ROOT_LATENCY_PS = 100_000;
-
-export interface AddressSpan {
-  readonly base: PhysAddr;
-  readonly sizeBytes: number;
-}
 
 export interface RootComplexOptions {
   /** Host physical address space. */
@@ -42,11 +54,10 @@ export interface RootComplexOptions {
   readonly memoryTiming?: MemoryTiming;
   /** From the tail of a TLP at a root port to the decision, ps. Default 100 ns. */
   readonly latencyPs?: number;
-  /** Function 00:00.0. */
-  readonly hostBridge: ConfigSpace;
-  /** Type 1 functions of the root ports: 00:01.0, 00:02.0 and on. */
-  readonly bridges: readonly ConfigSpace[];
-  readonly portPaths: readonly string[];
+  /** At least one; their buses and windows are disjoint. */
+  readonly hostBridges: readonly HostBridgeOptions[];
+  /** For policies that take reads over. */
+  readonly peerReads?: PeerReadTable;
 }
 
 export class RootComplex implements Component, Target {
@@ -55,55 +66,69 @@ export class RootComplex implements Component, Target {
   readonly fabric: Fabric;
   readonly memory: SparseMemory;
   readonly server: MemoryServer;
+  readonly hosts: HostBridges;
+  /** Root ports of all host bridges, in order; everything below counts them so. */
   readonly ports: readonly Port[];
+  /** Their type 1 functions. */
   readonly bridges: readonly ConfigSpace[];
-  readonly hostBridge: ConfigSpace;
+  readonly peers: PeerRules;
   readonly requester: RootRequester;
   /** The IOMMU, or null: addresses of devices are then physical. */
   translator: Translator | null = null;
   /** Takes the number written to the doorbell. */
   onInterrupt: ((data: number) => void) | null = null;
-  readonly #dramBase: number;
-  readonly #dramLimit: number;
-  readonly #doorbell: AddressSpan;
-  readonly #table: BridgeTable;
+  readonly #router: RootRouter;
   readonly #decision = new Decision();
-  readonly #translation = newTranslation();
   /** Per root port: when its latest posted write takes effect, so that nothing overtakes it. */
   readonly #postedDue: Float64Array;
-  /** 1 where port `from` may reach port `to`, row by row. */
-  readonly #peers: Uint8Array;
+  readonly #peerReadTable: PeerReadTable;
+  #peerReads: PeerReads | null = null;
 
   constructor(fabric: Fabric, path: string, options: RootComplexOptions) {
     this.fabric = fabric;
     this.path = path;
     this.memory = options.memory;
     this.server = new MemoryServer(options.memoryTiming);
-    this.bridges = options.bridges;
-    this.hostBridge = options.hostBridge;
-    this.#dramBase = options.dram.base;
-    this.#dramLimit = options.dram.base + options.dram.sizeBytes;
-    this.#doorbell = options.doorbell;
+    this.hosts = new HostBridges(options.hostBridges);
+    this.bridges = this.hosts.bridges;
+    this.#router = new RootRouter(this, options.dram, options.doorbell);
     this.index = fabric.nextIndex();
     const ingressLatencyPs = options.latencyPs ?? DEFAULT_ROOT_LATENCY_PS;
     const portOptions = { credits: FULL_CREDITS, ingressLatencyPs };
-    this.ports = options.bridges.map(
-      (_, i) => new Port(fabric, this, i, options.portPaths[i] ?? `${path}.port${i}`, portOptions),
+    const paths = options.hostBridges.flatMap(({ portPaths = [] }) => portPaths);
+    this.ports = this.bridges.map(
+      (_, i) => new Port(fabric, this, i, paths[i] ?? `${path}.port${i}`, portOptions),
     );
     this.#postedDue = new Float64Array(this.ports.length).fill(-0.5);
-    this.#peers = new Uint8Array(this.ports.length ** 2).fill(1);
-    this.#table = new BridgeTable(options.bridges);
-    for (const bridge of options.bridges) bridge.onWrite = () => this.#table.refresh();
-    this.requester = new RootRequester(this, this.#table);
+    this.peers = new PeerRules(this.ports.length);
+    this.#peerReadTable = options.peerReads ?? {};
+    this.requester = new RootRequester(this);
   }
 
-  /** Allows or refuses requests that enter by one root port and leave by another (or the same). */
-  setPeerForwarding(from: number, to: number, allowed: boolean): void {
-    this.#peers[from * this.ports.length + to] = allowed ? 1 : 0;
+  /**
+   * Sets what happens to requests that enter by one root port and leave by another, or by the same. Of lists
+   * every pair gets the policy, and they share its bandwidth. @throws USAGE
+   */
+  setPeerForwarding(
+    from: number | readonly number[],
+    to: number | readonly number[],
+    policy: boolean | PeerPolicy,
+  ): void {
+    const rule = typeof policy === 'boolean' ? { allowed: policy } : policy;
+    this.peers.set([from].flat(), [to].flat(), rule);
+    if (rule.splitReadBytes !== undefined) {
+      this.#peerReads ??= new PeerReads(this, this.#peerReadTable);
+    }
   }
 
+  /** Whether any request may pass; {@link PeerRules.policy} tells the rest. */
   peerForwarding(from: number, to: number): boolean {
-    return this.#peers[from * this.ports.length + to] === 1;
+    return this.peers.policy(from, to).allowed ?? true;
+  }
+
+  /** Entries of the table of reads taken over that are in use. */
+  get peerReadsInUse(): number {
+    return this.#peerReads?.inUse ?? 0;
   }
 
   /** CPU configuration read; all ones when nothing answers. */
@@ -131,22 +156,16 @@ export class RootComplex implements Component, Target {
   }
 
   decide(ingress: Port, tlp: Tlp, out: Decision): void {
-    out.address = tlp.address;
-    out.latencyPs = 0;
-    if (isMemory(tlp)) this.#memoryRequest(ingress, tlp, out);
-    else if (isCompletion(tlp)) this.#completion(tlp, out);
-    else out.refuse(Verdict.Unsupported, 'unsupported-request');
+    this.#router.decide(ingress, tlp, out);
   }
 
   receive(ingress: Port, tlp: Tlp): void {
     const decision = this.#decision;
     this.decide(ingress, tlp, decision);
     if (isCompletion(tlp)) return this.#receiveCompletion(ingress, tlp, decision);
-    tlp.address = decision.address;
-    const delayPs = this.#order(ingress, tlp, decision.latencyPs);
     const op = this.#opFor(ingress, tlp, decision);
-    if (delayPs === 0) this.handle(op, tlp);
-    else this.fabric.kernel.schedule(delayPs, this, op, tlp);
+    if (this.peers.isLimited) this.#limit(ingress, tlp, decision);
+    this.#after(this.#order(ingress, tlp, decision.latencyPs), op, tlp);
   }
 
   sent(): void {
@@ -164,13 +183,13 @@ export class RootComplex implements Component, Target {
     } else if (op === Op.Write) this.#write(ingress, arg);
     else if (op === Op.Read) this.#read(arg);
     else if (op === Op.Answer) this.#answer(ingress, arg);
-    else if (op === Op.Refuse) this.#refuse(ingress, arg);
-    else this.#release(ingress, arg);
+    else if (op === Op.Release) this.#release(ingress, arg);
+    else this.#handleRare(op, ingress, arg);
   }
 
   store(tlp: Tlp, decision: Decision, from: SparseMemory, at: number): number {
     const { address } = decision;
-    if (this.#isDoorbell(address)) {
+    if (this.#router.isDoorbell(address)) {
       this.onInterrupt?.(from.getU32(at));
     } else {
       copyMemory(this.memory, address, from, at, tlp.sizeBytes);
@@ -180,89 +199,70 @@ export class RootComplex implements Component, Target {
   }
 
   load(tlp: Tlp, decision: Decision, into: SparseMemory, at: number): number {
+    if (this.#router.service !== Service.Memory) return this.#loadPeer(tlp, decision, into, at);
     copyMemory(into, at, this.memory, decision.address, tlp.sizeBytes);
     this.server.count(false, tlp.purpose, tlp.sizeBytes);
     return tlp.sizeBytes;
   }
 
-  /** Functions on bus 0: the host bridge and the root ports. All ones where there is none. */
+  /** A function on a root bus. All ones where there is none. */
   configure(_ingress: Port, tlp: Tlp, value: number): number {
-    const device = (tlp.targetId >>> 3) & 31;
-    const config = device === 0 ? this.hostBridge : this.bridges[device - 1];
-    const isFunction0 = (tlp.targetId & 7) === 0;
-    return config && isFunction0 ? accessConfig(config, tlp, value) : 0xffff_ffff;
+    const config = this.hosts.ofBus(tlp.targetId >>> 8)?.function(tlp.targetId) ?? null;
+    return config === null ? 0xffff_ffff : accessConfig(config, tlp, value);
   }
 
-  #memoryRequest(ingress: Port, tlp: Tlp, out: Decision): void {
-    const bridge = this.#bridge(ingress.index);
-    if (!bridge.busMaster) return out.refuse(Verdict.Unsupported, 'unsupported-request');
-    if (bridge.acsSourceValidation && !isBelow(bridge, tlp.requester)) {
-      return out.refuse(Verdict.Violation, 'acs-violation');
-    }
-    if (inWindow(bridge, tlp.address)) {
-      // Sent up although its target is below: a redirect, which only Upstream Forwarding lets pass.
-      if (!bridge.acsUpstreamForwarding) {
-        return out.refuse(Verdict.Unsupported, 'unsupported-request');
-      }
-    } else {
-      const peer = this.#table.findAddress(tlp.address);
-      const path = peer < 0 ? PeerPath.Redirect : peerPath(bridge, peer);
-      if (path === PeerPath.Violation) return out.refuse(Verdict.Violation, 'acs-violation');
-      if (path === PeerPath.Direct) return this.#toPeer(ingress.index, peer, out);
-    }
-    if (this.translator !== null && !this.#translate(this.translator, tlp, out)) return;
-    this.#resolve(ingress.index, tlp, out);
+  /** Frees what peer policies have taken; host memory is not its own. */
+  dispose(): void {
+    this.#peerReads?.dispose();
   }
 
-  #translate(translator: Translator, tlp: Tlp, out: Decision): boolean {
-    const answer = this.#translation;
-    const isWrite = tlp.kind === TlpKind.MWr;
-    translator.translate(bdfFromId(tlp.requester), dmaAddr(tlp.address), isWrite, answer);
-    out.latencyPs = answer.latencyPs;
-    if (!answer.fault) out.address = answer.address;
-    if (answer.fault) out.refuse(Verdict.Unsupported, 'translation-fault');
-    return !answer.fault;
-  }
-
-  /** What decodes a physical address: DRAM, the doorbell, or a root port's window. */
-  #resolve(from: number, tlp: Tlp, out: Decision): void {
-    const { address } = out;
-    if (address >= this.#dramBase && address + tlp.sizeBytes <= this.#dramLimit) return out.local();
-    if (this.#isDoorbell(address)) {
-      const isWord = tlp.kind === TlpKind.MWr && tlp.sizeBytes === 4 && (address & 3) === 0;
-      if (isWord) return out.local();
-    }
-    const peer = this.#table.findAddress(address);
-    if (peer < 0) out.refuse(Verdict.Unsupported, 'unsupported-request');
-    else this.#toPeer(from, peer, out);
-  }
-
-  #toPeer(from: number, to: number, out: Decision): void {
-    const port = this.ports[to];
-    if (!port?.peer) out.refuse(Verdict.Unsupported, 'unsupported-request');
-    else if (!this.peerForwarding(from, to)) out.refuse(Verdict.Unsupported, 'peer-refused');
-    else out.forward(port);
-  }
-
-  #completion(tlp: Tlp, out: Decision): void {
-    const bus = tlp.targetId >>> 8;
-    if (bus === 0) return out.local();
-    const port = this.ports[this.#table.findBus(bus)];
-    if (port?.peer) out.forward(port);
-    else out.refuse(Verdict.Drop, 'unexpected-completion');
-  }
-
+  /** Completions must not pass posted writes either. [PCIE] 2.4.1 */
   #receiveCompletion(ingress: Port, tlp: Tlp, decision: Decision): void {
+    const waitPs = tlp.relaxedOrdering ? 0 : this.#behindPosted(ingress.index);
     if (decision.verdict === Verdict.Forward && decision.port !== null) {
-      return decision.port.send(tlp);
-    }
-    if (decision.verdict === Verdict.Local) {
-      this.fabric.arrived(this.path, this.index, tlp);
-      this.requester.complete(tlp);
+      if (waitPs === 0) return decision.port.send(tlp);
+      tlp.egress = decision.port;
+      this.#after(waitPs, Op.Forward, tlp);
+    } else if (decision.verdict === Verdict.Local) {
+      this.#after(waitPs, Op.Complete, tlp);
     } else {
       this.fabric.refuse(ingress.path, decision.error, tlp);
+      this.#release(ingress, tlp);
+    }
+  }
+
+  /** Function 0 of device 0 asks for the CPU, a root port for reads between hierarchies. */
+  #complete(ingress: Port, tlp: Tlp): void {
+    this.fabric.arrived(this.path, this.index, tlp);
+    const isOfCpu = (tlp.targetId & 0xff) === 0;
+    if (isOfCpu) this.requester.complete(tlp);
+    else if (!this.#peerReads?.complete(tlp)) {
+      this.fabric.refuse(ingress.path, 'unexpected-completion', tlp);
     }
     this.#release(ingress, tlp);
+  }
+
+  /** Lets time pass before `op`; far delays come from slow memory or a low bandwidth limit. */
+  #after(delayPs: number, op: number, tlp: Tlp): void {
+    const { kernel } = this.fabric;
+    if (delayPs === 0) this.handle(op, tlp);
+    else if (delayPs < NEAR_PS) kernel.schedule(delayPs, this, op, tlp);
+    else kernel.scheduleFar(delayPs, this, op, tlp);
+  }
+
+  /** Time until the latest posted write of a root port takes effect. */
+  #behindPosted(port: number): number {
+    const waitPs = this.#postedDue[port]! - this.fabric.kernel.clock[0]!;
+    return waitPs > 0 ? waitPs : 0;
+  }
+
+  /** Adds the wait for a share of the pair's bandwidth: of a read, for what it asks. */
+  #limit(ingress: Port, tlp: Tlp, decision: Decision): void {
+    const { egress } = tlp;
+    const limit = egress === null ? null : this.peers.limit(ingress.index, egress.index);
+    if (limit === null) return;
+    const { latencyPs } = decision;
+    decision.latencyPs += limit.waitPs(this.fabric.kernel.clock, latencyPs, tlp.sizeBytes);
   }
 
   /** Delay until a request takes effect: its translation, and behind every earlier posted write. */
@@ -275,11 +275,18 @@ export class RootComplex implements Component, Target {
   }
 
   #opFor(ingress: Port, tlp: Tlp, decision: Decision): number {
+    const wasLong = tlp.address >= FOUR_GIB;
+    tlp.address = decision.address;
     if (decision.verdict === Verdict.Forward) {
       tlp.egress = decision.port;
+      // The header grows or shrinks with the address. [PCIE] 2.2.4.1
+      if (wasLong !== tlp.address >= FOUR_GIB) tlp.seal();
       return Op.Forward;
     }
-    if (decision.verdict === Verdict.Local) return tlp.kind === TlpKind.MWr ? Op.Write : Op.Read;
+    if (decision.verdict === Verdict.Local) {
+      if (this.#router.service !== Service.Memory) return this.#peerOp(tlp);
+      return tlp.kind === MWr ? Op.Write : Op.Read;
+    }
     this.fabric.refuse(ingress.path, decision.error, tlp);
     tlp.status =
       decision.verdict === Verdict.Violation
@@ -288,37 +295,61 @@ export class RootComplex implements Component, Target {
     return Op.Refuse;
   }
 
+  #peerOp(tlp: Tlp): number {
+    if (this.#router.service === Service.Ones) return Op.Ones;
+    tlp.egress = this.#router.peerPort;
+    return Op.Own;
+  }
+
+  #handleRare(op: number, ingress: Port, tlp: Tlp): void {
+    if (op === Op.Refuse) return this.#refuse(ingress, tlp);
+    if (op === Op.Complete) return this.#complete(ingress, tlp);
+    if (op === Op.Own) return this.#peerReads?.start(tlp);
+    this.fabric.arrived(this.path, this.index, tlp);
+    this.#answer(ingress, tlp, true);
+  }
+
+  /** The same, in functional fidelity. */
+  #loadPeer(tlp: Tlp, decision: Decision, into: SparseMemory, at: number): number {
+    const port = this.#router.peerPort;
+    if (this.#router.service === Service.PeerReads && this.#peerReads !== null && port !== null) {
+      return this.#peerReads.load(tlp, decision, port, into, at);
+    }
+    into.fill(at, tlp.sizeBytes, 0xff);
+    return tlp.sizeBytes;
+  }
+
   #write(ingress: Port, tlp: Tlp): void {
     this.fabric.arrived(this.path, this.index, tlp);
-    if (this.#isDoorbell(tlp.address)) {
+    if (this.#router.isDoorbell(tlp.address)) {
       this.onInterrupt?.(arena.view.getUint32(tlp.payloadAt, true));
       return this.#release(ingress, tlp);
     }
     this.memory.copyIn(tlp.address, tlp.payloadAt, tlp.sizeBytes);
     this.server.count(true, tlp.purpose, tlp.sizeBytes);
     const holdPs = this.server.writePs(this.fabric.kernel.now, tlp.sizeBytes);
-    if (holdPs === 0) this.#release(ingress, tlp);
-    else this.fabric.kernel.schedule(holdPs, this, Op.Release, tlp);
+    this.#after(holdPs, Op.Release, tlp);
   }
 
   #read(tlp: Tlp): void {
     this.fabric.arrived(this.path, this.index, tlp);
     this.server.count(false, tlp.purpose, tlp.sizeBytes);
-    const { kernel } = this.fabric;
-    kernel.schedule(this.server.readPs(kernel.now, tlp.sizeBytes), this, Op.Answer, tlp);
+    this.#after(this.server.readPs(this.fabric.kernel.now, tlp.sizeBytes), Op.Answer, tlp);
   }
 
-  /** Sends the data of a read back, split at the root port's RCB. */
-  #answer(ingress: Port, tlp: Tlp): void {
+  /** Sends the data of a read back, or all ones, split at the root port's RCB. */
+  #answer(ingress: Port, tlp: Tlp, isOnes = false): void {
     const { tlps } = this.fabric;
+    const completer = this.hosts.ofPort(ingress.index).id;
     const { maxPayloadBytes, rcbBytes } = this.#bridge(ingress.index);
     let done = 0;
     do {
       const address = tlp.address + done;
       const size = completionBytes(address, tlp.sizeBytes - done, maxPayloadBytes, rcbBytes);
       const cpl = tlps.take();
-      fillCompletionData(cpl, tlp, 0, done, size);
-      if (size > 0) this.memory.copyOut(address, cpl.payloadAt, size);
+      fillCompletionData(cpl, tlp, completer, done, size);
+      if (isOnes) arena.fill(cpl.payloadAt, 0xff, size);
+      else if (size > 0) this.memory.copyOut(address, cpl.payloadAt, size);
       ingress.send(cpl);
       done += size;
     } while (done < tlp.sizeBytes);
@@ -327,7 +358,8 @@ export class RootComplex implements Component, Target {
 
   #refuse(ingress: Port, tlp: Tlp): void {
     if (tlp.flowClass === FlowClass.NonPosted) {
-      ingress.send(answerError(this.fabric.tlps, tlp, 0, tlp.status));
+      const completer = this.hosts.ofPort(ingress.index).id;
+      ingress.send(answerError(this.fabric.tlps, tlp, completer, tlp.status));
     }
     this.#release(ingress, tlp);
   }
@@ -335,11 +367,6 @@ export class RootComplex implements Component, Target {
   #release(ingress: Port, tlp: Tlp): void {
     ingress.release(tlp);
     this.fabric.tlps.give(tlp);
-  }
-
-  #isDoorbell(address: number): boolean {
-    const { base, sizeBytes } = this.#doorbell;
-    return address >= base && address < base + sizeBytes;
   }
 
   #bridge(index: number): ConfigSpace {

@@ -11,9 +11,9 @@ import { arena } from '#emu/memory/arena.ts';
 import type { EventArg, Target } from '#emu/sim/kernel.ts';
 import type { Pending } from '#emu/sim/pending.ts';
 import type { BarHandler } from './bar-space.ts';
-import type { BridgeTable } from './bridge-table.ts';
 import { Purpose } from './dma-status.ts';
 import { FunctionalPath } from './functional.ts';
+import type { Addressed } from './host-bridge.ts';
 import type { Port } from './port.ts';
 import type { RootComplex } from './root-complex.ts';
 import { type Tlp, TlpKind } from './tlp.ts';
@@ -40,18 +40,18 @@ class CpuRequest {
 export class RootRequester implements Target {
   readonly path: string;
   readonly #root: RootComplex;
-  readonly #table: BridgeTable;
   readonly #internal = new AddressMap<BarHandler>();
   readonly #functional: FunctionalPath | null;
   readonly #outstanding: (CpuRequest | null)[] = new Array<CpuRequest | null>(TAGS).fill(null);
   /** Tags in the order in which they became free. */
   readonly #freeTags: number[] = Array.from({ length: TAGS }, (_, i) => i);
   readonly #waiting: CpuRequest[] = [];
+  /** Address of the write being routed. */
+  readonly #at: Addressed = { address: 0.5 };
 
-  constructor(root: RootComplex, table: BridgeTable) {
+  constructor(root: RootComplex) {
     this.#root = root;
     this.path = `${root.path}.cpu`;
-    this.#table = table;
     this.#functional = root.fabric.functional ? new FunctionalPath(root.fabric) : null;
   }
 
@@ -73,7 +73,7 @@ export class RootRequester implements Target {
   mmioRead(address: PhysAddr, size: 1 | 2 | 4): Pending<number> {
     const request = this.#request('MMIO read', TlpKind.MRd, address, size);
     const inside = this.#internal.entryAt(address);
-    const port = inside ? undefined : this.#portFor(address);
+    const port = inside ? undefined : this.#portFor(request);
     if (inside) {
       const at = this.#root.fabric.scratch.ensureFrame(0);
       inside.value.mmioRead(address - inside.base, size, arena.view, at);
@@ -94,19 +94,23 @@ export class RootRequester implements Target {
       writeValue(at, size, lo, hi);
       return inside.value.mmioWrite(address - inside.base, size, arena.view, at);
     }
-    const port = this.#portFor(address);
+    const target = this.#at;
+    target.address = address;
+    const port = this.#portFor(target);
     if (port === undefined) return;
     if (this.#functional !== null) {
       writeValue(fabric.scratch.ensureFrame(SECOND_PAGE), size, lo, hi);
       const { scratch } = fabric;
       const { Control } = Purpose;
-      return this.#functional.write(port, 0, address, size, scratch, SECOND_PAGE, Control);
+      const id = this.#idOn(port);
+      const bus = target.address;
+      return this.#functional.write(port, id, bus, size, scratch, SECOND_PAGE, Control);
     }
     const tlp = fabric.tlps.take();
     tlp.kind = TlpKind.MWr;
-    tlp.address = address;
+    tlp.address = target.address;
     tlp.sizeBytes = size;
-    this.#own(tlp);
+    this.#own(tlp, port);
     writeValue(tlp.payloadAt, size, lo, hi);
     port.send(tlp);
   }
@@ -142,12 +146,13 @@ export class RootRequester implements Target {
     request.target = target;
     request.value = value;
     const bus = bdfBus(target);
-    if (bus === 0) {
+    const { hosts } = this.#root;
+    if (hosts.isRootBus(bus)) {
       const answer = this.#configureInternal(request);
       this.#answerLater(request, answer, INTERNAL_PS);
       return request;
     }
-    const index = this.#table.findBus(bus);
+    const index = hosts.findBus(bus);
     const port = this.#root.ports[index];
     const bridge = this.#root.bridges[index];
     const isDirect = bridge !== undefined && bridge.secondary === bus;
@@ -161,12 +166,11 @@ export class RootRequester implements Target {
     return request;
   }
 
-  /** Bus 0: the host bridge and the root ports, without a TLP. */
+  /** On a root bus: the host bridge and its root ports, without a TLP. */
   #configureInternal(request: CpuRequest): number {
-    const device = (request.target >>> 3) & 31;
-    const { hostBridge, bridges } = this.#root;
-    const config = device === 0 ? hostBridge : bridges[device - 1];
-    if (!config || (request.target & 7) !== 0) return ALL_ONES[request.size] ?? 0;
+    const { target } = request;
+    const config = this.#root.hosts.ofBus(target >>> 8)?.function(target) ?? null;
+    if (config === null) return ALL_ONES[request.size] ?? 0;
     if (request.kind === TlpKind.CfgRd1) return config.read(request.address, request.size);
     config.write(request.address, request.size, request.value);
     return 0;
@@ -190,12 +194,13 @@ export class RootRequester implements Target {
   #atOnce(path: FunctionalPath, request: CpuRequest, port: Port): number {
     const { kind, target, address, size, value } = request;
     const ones = ALL_ONES[size] ?? 0;
+    const id = this.#idOn(port);
     if (kind !== TlpKind.MRd) {
-      const got = path.config(port, kind, target, address, size, value);
+      const got = path.config(port, id, kind, target, address, size, value);
       return got < 0 ? ones : got;
     }
     const { scratch } = this.#root.fabric;
-    const status = path.read(port, 0, address, size, scratch, SECOND_PAGE, Purpose.Control);
+    const status = path.read(port, id, address, size, scratch, SECOND_PAGE, Purpose.Control);
     return status === 0 ? readValue(scratch.ensureFrame(SECOND_PAGE), size) : ones;
   }
 
@@ -214,13 +219,13 @@ export class RootRequester implements Target {
     tlp.targetId = request.target;
     tlp.address = request.address;
     tlp.sizeBytes = request.size;
-    this.#own(tlp);
+    this.#own(tlp, port);
     if (tlp.payloadBytes > 0) writeValue(tlp.payloadAt, request.size, request.value, 0);
     port.send(tlp);
   }
 
-  #own(tlp: Tlp): void {
-    tlp.requester = 0;
+  #own(tlp: Tlp, port: Port): void {
+    tlp.requester = this.#idOn(port);
     tlp.purpose = Purpose.Control;
     tlp.relaxedOrdering = false;
     tlp.seal();
@@ -232,9 +237,14 @@ export class RootRequester implements Target {
     fabric.kernel.schedule(fabric.functional ? 0 : delayPs, this, 0, request);
   }
 
-  #portFor(address: number): Port | undefined {
-    const port = this.#root.ports[this.#table.findAddress(address)];
+  /** Where a CPU address leads; it becomes the address on that port's bus. */
+  #portFor(at: Addressed): Port | undefined {
+    const port = this.#root.ports[this.#root.hosts.resolve(at)];
     return port?.peer ? port : undefined;
+  }
+
+  #idOn(port: Port): Bdf {
+    return this.#root.hosts.ofPort(port.index).id;
   }
 }
 

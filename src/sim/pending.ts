@@ -112,7 +112,7 @@ export class Pending<T> implements PromiseLike<T>, PendingEntry {
   ): Promise<A | B> {
     const promise = this.#promise();
     this.#claim();
-    return promise.then(onFulfilled, onRejected);
+    return promise.catch(atAwait).then(onFulfilled, onRejected);
   }
 
   release(): void {
@@ -173,4 +173,16 @@ function newGate<T>(): Gate<T> {
     reject = no;
   });
   return { promise, resolve, reject };
+}
+
+/**
+ * Adds to an error's stack the asynchronous frames that await it: one made inside the simulation has none. Works from
+ * a reaction between the promise and whoever awaits it, whence engines follow the chain.
+ */
+function atAwait(error: unknown): never {
+  if (error instanceof Error) {
+    const frames = new Error().stack?.match(/^\s*at async .*$/gm) ?? [];
+    error.stack = [error.stack ?? error.message, ...frames].join('\n');
+  }
+  throw error;
 }

@@ -130,6 +130,17 @@ test('blocks outside the drive are an error status', (context) => {
   assert.equal(store.write(0, 2, memory, 0), StoreStatus.WriteError);
 });
 
+test('what the system refuses is a status', (context) => {
+  const store = fileStore(fileOf(context, pattern(512)));
+  const memory = new SparseMemory(MiB, 'memory');
+  memory.setU8(0, 1);
+  store.close();
+  store.close();
+  assert.equal(store.read(0, 1, memory, 0), StoreStatus.ReadError);
+  assert.equal(store.write(0, 1, memory, 0), StoreStatus.WriteError);
+  assert.equal(store.flush(), StoreStatus.WriteError);
+});
+
 test('refuses what is no fitting file', (context) => {
   const path = fileOf(context, pattern(1025));
   const folder = join(temporaryFolder(context), 'folder');

@@ -142,12 +142,24 @@ for (const fidelity of ['timed', 'functional'] as const) {
       });
     });
 
-    it('refuses peers across root ports that do not forward', () => {
-      withMachine(spec({ peerForwarding: false }), fidelity, (built) => {
+    it('refuses peers across root ports when their host bridge is not trusted', () => {
+      withMachine(spec({ hostBridgeAllowList: [] }), fidelity, (built) => {
         const { address, sizeBytes } = built.function('c').bar(0);
         const list = PhyRangeList.of(address, sizeBytes);
         const answer = built.function('a').dma.map(list, Direction.FromDevice);
         assert.ok(isRefusal(answer) && answer.refused === 'EREMOTEIO');
+      });
+    });
+
+    it('maps what software trusts, though the root complex does not forward it', () => {
+      withMachine(spec({ peerForwarding: false }), fidelity, (built, local) => {
+        const { address, sizeBytes } = built.function('c').bar(0);
+        const mapping = mapped(built, 'a', PhyRangeList.of(address, sizeBytes));
+        assert.equal(mapping.mapType, MapType.ThruHostBridge);
+        write(built, 'a', mapping.ranges.address(0), local);
+        const registers = built.endpoint('c').model;
+        assert.ok(registers instanceof EchoRegisters && registers.writes.length === 0);
+        assert.ok((built.fabric.errors.get('rc0.port0 peer-refused') ?? 0) > 0);
       });
     });
   });

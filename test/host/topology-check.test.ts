@@ -132,7 +132,7 @@ const cases: readonly [name: string, spec: object, message: string][] = [
   [
     'forwarding in words',
     withPort({ peerForwarding: 'yes' }),
-    "peerForwarding: expected true, false or rules, got 'yes'",
+    "peerForwarding: expected true, false, a policy or rules, got 'yes'",
   ],
 ];
 

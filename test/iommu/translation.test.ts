@@ -70,6 +70,7 @@ test('Sv39 has three levels', () => {
   const root = rig.setContext(DEVICE, { mode: 8 });
   rig.map(root, 2 ** 37, TARGET, RW, 0, 2);
   assert.equal(addressOf(rig, 2 ** 37 + 8), TARGET + 8);
+  rig.map(root, 2 ** 38, TARGET, RW, 0, 2);
   assert.equal(causeOf(rig, 2 ** 38), Cause.ReadPageFault);
 });
 
@@ -152,6 +153,7 @@ test('pointers may not have U, A or D, and may not end the walk', () => {
 test('addresses that are not canonical are page faults', () => {
   const { rig, root } = pagedRig();
   rig.map(root, 2 ** 47 - PAGE, TARGET);
+  rig.map(root, 2 ** 47, TARGET);
   assert.equal(addressOf(rig, 2 ** 47 - 1), TARGET + PAGE - 1);
   assert.equal(causeOf(rig, 2 ** 47), Cause.ReadPageFault);
   assert.equal(causeOf(rig, 2 ** 51, true), Cause.WritePageFault);

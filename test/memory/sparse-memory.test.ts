@@ -200,6 +200,9 @@ test('values of every width are little-endian at every offset, page crossings in
       memory.read(address, bytes);
       assert.equal(view.getBigUint64(0, true), 0xddcc_bbaa_8765_4321n);
       assert.equal(memory.getU64(address), TOO_LARGE);
+      memory.setU64(address, 0);
+      memory.setU8(address + 7, 1);
+      assert.equal(memory.getU64(address), TOO_LARGE);
     }),
   );
   memory.dispose();
@@ -280,6 +283,28 @@ test('dispose gives the chunks back, and what is taken later is zero', () => {
   }
   memory.dispose();
   assert.equal(arena.takenChunks, before);
+});
+
+test('a disposed memory shares no frame with those that come after it', () => {
+  const first = new SparseMemory(2 ** 20, 'first');
+  const second = new SparseMemory(2 ** 20, 'second');
+  first.setU8(0, 1);
+  first.discard(0, PAGE);
+  first.dispose();
+  const taken = [0, 1, 2].map((page) => second.ensureFrame(page * PAGE));
+  assert.ok(!taken.includes(first.ensureFrame(0)));
+  first.dispose();
+  second.dispose();
+});
+
+test('many leaves, and as many again after dispose', () => {
+  const memory = new SparseMemory(2 ** 50, 'm');
+  for (let round = 0; round < 2; round++) {
+    for (let i = 0; i < 40; i++) memory.setU32(i * 2 ** 33, i + round);
+    for (let i = 0; i < 40; i++) assert.equal(memory.getU32(i * 2 ** 33), i + round);
+    assert.equal(memory.residentBytes, 40 * PAGE);
+    memory.dispose();
+  }
 });
 
 test('discarding and clearing a huge sparse range takes no time', () => {

@@ -10,6 +10,7 @@ import { ConfigSpace } from '#emu/pcie/config-space.ts';
 import { type DmaClient, Endpoint, type EndpointSpec } from '#emu/pcie/endpoint.ts';
 import { Fabric, type Fidelity } from '#emu/pcie/fabric.ts';
 import type { LinkSpec } from '#emu/pcie/link.ts';
+import type { PeerReadTable } from '#emu/pcie/peer-reads.ts';
 import { Port } from '#emu/pcie/port.ts';
 import { RootComplex } from '#emu/pcie/root-complex.ts';
 import { Switch } from '#emu/pcie/switch.ts';
@@ -30,6 +31,7 @@ export interface SmallFabricOptions {
   readonly maxPayloadBytes?: 128 | 256 | 512;
   readonly switchLatencyPs?: number;
   readonly endpoint?: Partial<EndpointSpec>;
+  readonly peerReads?: PeerReadTable;
 }
 
 export interface SmallEndpoint {
@@ -90,9 +92,14 @@ export function smallFabric(options: SmallFabricOptions = {}): SmallFabric {
     memory: host,
     dram: { base: physAddr(DRAM), sizeBytes: 2 ** 30 },
     doorbell: { base: physAddr(DOORBELL), sizeBytes: 4096 },
-    hostBridge: new ConfigSpace({ type: 0, identity: IDENTITY }),
-    bridges: roots,
-    portPaths: ['rc0.port0', 'rc0.port1'],
+    ...(options.peerReads ? { peerReads: options.peerReads } : {}),
+    hostBridges: [
+      {
+        config: new ConfigSpace({ type: 0, identity: IDENTITY }),
+        bridges: roots,
+        portPaths: ['rc0.port0', 'rc0.port1'],
+      },
+    ],
   });
   const bridges = [bridge(PortType.SwitchUpstream)];
   for (let i = 0; i < count; i++) bridges.push(bridge(PortType.SwitchDownstream));
@@ -121,6 +128,7 @@ export function smallFabric(options: SmallFabricOptions = {}): SmallFabric {
   }
   const dispose = (): void => {
     for (const { memory } of endpoints) memory.dispose();
+    root.dispose();
     host.dispose();
     fabric.dispose();
   };

@@ -3,7 +3,6 @@
  * It touches the hardware through configuration, MMIO, memory and interrupts only. [EDU]
  * @module
  */
-
 import {
   BAR,
   BUFFER_BASE,

@@ -57,12 +57,24 @@ class Rig {
   write64(register: RegisterSpec, value: number): void {
     this.m.cpu.write64(this.at(register.offset), lo32(value), hi32(value));
   }
-  dma(source: number, dest: number, count: number, command: number): void {
+  /** Writes the DMA registers; the writes are on their way. */
+  program(source: number, dest: number, count: number, command: number): void {
     this.write64(Reg.DMA_SOURCE, source);
     this.write64(Reg.DMA_DEST, dest);
     this.write64(Reg.DMA_COUNT, count);
     this.write(Reg.DMA_COMMAND, command);
+  }
+  /** As {@link program}, and lets everything happen. */
+  dma(source: number, dest: number, count: number, command: number): void {
+    this.program(source, dest, count, command);
     this.m.kernel.run();
+  }
+  /** Lets time pass until a transfer is under way. */
+  untilTransfer(): void {
+    const { registers } = this.model;
+    while (!DmaCommand.START.get(registers.get(Reg.DMA_COMMAND))) {
+      assert.ok(this.m.kernel.runSlice(1), 'no transfer starts');
+    }
   }
 }
 
@@ -179,21 +191,46 @@ for (const fidelity of BOTH) {
     const rig = new Rig(fidelity);
     const page = rig.m.mm.allocate(8192);
     rig.m.mm.memory.fill(page, 8192, 0x5a);
+    const { UnsupportedRequest } = DmaStatus;
     const bad: [number, number, number][] = [
       [page, BUFFER - 4, 8],
       [page, BUFFER + 4090, 8],
       [page, BUFFER, 4097],
       [page, BUFFER, 0],
-      [2 ** 51 * 1.5, 0, 8],
+      [2 ** 60, BUFFER, 8],
       [0x1000, BUFFER, 64],
     ];
     for (const [source, dest, count] of bad) {
       rig.dma(source, dest, count, START | DMA_IRQ);
       assert.equal(rig.read(Reg.DMA_COMMAND) & 1, 0);
+      assert.equal(rig.model.dmaStatus, source === 0x1000 ? UnsupportedRequest : DmaStatus.Ok);
     }
     assert.equal(rig.model.buffer.residentBytes, 0);
     assert.equal(rig.interrupts, bad.length);
-    assert.equal(rig.model.dmaStatus, DmaStatus.UnsupportedRequest);
+    rig.m.dispose();
+  });
+
+  test(`${fidelity}: while a transfer runs its registers keep their values`, () => {
+    const rig = new Rig(fidelity);
+    const page = rig.m.mm.allocate(4096);
+    const bytes = patternBytes(4096);
+    rig.m.mm.memory.write(page, bytes);
+    rig.program(page, BUFFER, 4096, START | DMA_IRQ);
+    rig.untilTransfer();
+    const view = new DataView(new ArrayBuffer(8));
+    for (const register of [Reg.DMA_SOURCE, Reg.DMA_DEST, Reg.DMA_COUNT]) {
+      rig.model.mmioWrite(register.offset, 8, view, 0);
+    }
+    view.setUint32(0, START | TO_HOST | DMA_IRQ, true);
+    rig.model.mmioWrite(Reg.DMA_COMMAND.offset, 4, view, 0);
+    rig.m.kernel.run();
+    assert.equal(rig.interrupts, 1);
+    assert.equal(rig.read(Reg.DMA_SOURCE), page);
+    assert.equal(rig.read(Reg.DMA_COUNT), 4096);
+    assert.equal(rig.read(Reg.DMA_COMMAND), DMA_IRQ);
+    const seen = new Uint8Array(4096);
+    rig.model.buffer.read(0, seen);
+    assert.deepEqual(seen, bytes);
     rig.m.dispose();
   });
 
@@ -229,19 +266,27 @@ for (const fidelity of BOTH) {
     const one = done(openEdu(m, 'edu0', { dmaMaskBits: 32 }));
     assert.equal(done(one.identification()), 0x0100_00ed);
     assert.equal(done(one.isAlive()), true);
-    const page = m.mm.allocate(8192);
+    const page = m.mm.allocate(16384);
     const bytes = patternBytes(4000, 2);
-    m.mm.memory.write(page, bytes);
-    const mapping = one.function.dma.map(m.mm.pin(page, 4000), Direction.Bidirectional);
-    const target = one.function.dma.map(m.mm.pin(offsetBy(page, 4096), 4000), 2);
+    m.mm.memory.write(page, bytes.subarray(0, 1000));
+    m.mm.memory.write(page + 8192, bytes.subarray(1000));
+    const parts = m.mm.pin(page, 1000).append(offsetBy(page, 8192), 3000);
+    const mapping = one.function.dma.map(parts, Direction.ToDevice);
+    const target = one.function.dma.map(
+      m.mm.pin(offsetBy(page, 12288), 4000),
+      Direction.FromDevice,
+    );
     assert.ok(!isRefusal(mapping) && !isRefusal(target));
     const both = [one.factorial(12), one.toDevice({ ranges: mapping.ranges, bufferOffset: 50 })];
     m.kernel.run();
     assert.equal(both[0]?.value, 479_001_600);
     done(one.fromDevice({ ranges: target.ranges, bufferOffset: 50 }));
     const seen = new Uint8Array(4000);
-    m.mm.memory.read(page + 4096, seen);
+    m.mm.memory.read(page + 12288, seen);
     assert.deepEqual(seen, bytes);
+    const { model } = m.endpoint('edu0');
+    assert.ok(model instanceof EduModel);
+    assert.equal(model.registers.get(Reg.IRQ_STATUS), 0, 'acknowledged');
     done(one.close());
     assert.deepEqual(m.kernel.outstanding(), []);
     m.dispose();
@@ -251,20 +296,21 @@ for (const fidelity of BOTH) {
 test('a reset in the middle of everything leaves a device that works', () => {
   const rig = new Rig('timed');
   const page = rig.m.mm.allocate(4096);
+  const bytes = patternBytes(4096);
+  rig.m.mm.memory.write(page, bytes);
   rig.write(Reg.FACTORIAL, 1000);
-  rig.write64(Reg.DMA_SOURCE, page);
-  rig.write64(Reg.DMA_DEST, BUFFER);
-  rig.write64(Reg.DMA_COUNT, 4096);
-  rig.write(Reg.DMA_COMMAND, START | DMA_IRQ);
-  const { kernel } = rig.m;
-  while (!DmaCommand.START.get(rig.model.registers.get(Reg.DMA_COMMAND))) kernel.runSlice(1);
+  rig.program(page, BUFFER, 4096, START | DMA_IRQ);
+  rig.untilTransfer();
   rig.model.endpoint.onReset?.();
-  kernel.run();
-  assert.equal(rig.read(Reg.DMA_COMMAND), 0);
+  rig.program(page + 64, BUFFER, 32, START | DMA_IRQ);
+  rig.m.kernel.run();
+  assert.equal(rig.interrupts, 1, 'the transfer before the reset is not heard of');
+  assert.equal(rig.read(Reg.IRQ_STATUS), Irq.DMA);
   assert.equal(rig.read(Reg.STATUS), 0);
-  assert.equal(rig.interrupts, 0);
-  rig.dma(page, BUFFER, 16, START | DMA_IRQ);
-  assert.equal(rig.interrupts, 1);
+  assert.equal(rig.read(Reg.FACTORIAL), 0);
+  const seen = new Uint8Array(32);
+  rig.model.buffer.read(0, seen);
+  assert.deepEqual(seen, bytes.subarray(64, 96));
   rig.m.dispose();
 });
 

@@ -1,0 +1,152 @@
+/**
+ * Machines in which memory devices below common switches read and write one another's BARs.
+ * @module
+ */
+
+import { EmuError, invariant } from '#emu/base/errors.ts';
+import { type Bdf, type DmaAddr, dmaAddr } from '#emu/base/units.ts';
+import { type Machine, machine } from '#emu/host/machine.ts';
+import { pcieSwitch } from '#emu/host/machine-spec.ts';
+import { copyMemory } from '#emu/memory/sparse-memory.ts';
+import { Command } from '#emu/pcie/config-registers.ts';
+import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
+import type { DmaClient } from '#emu/pcie/endpoint.ts';
+import type { Fidelity } from '#emu/pcie/fabric.ts';
+import { MemoryDevice, memoryDevice } from './memory-device.ts';
+
+export interface TrafficOptions {
+  readonly fidelity: Fidelity;
+  readonly switches: number;
+  readonly devicesPerSwitch: number;
+  /** Bytes that each device moves over and over. */
+  readonly bytesPerDevice: number;
+}
+
+const MAX_PAYLOAD = 256;
+/** Transfers that a device has under way. */
+const DEPTH = 2;
+
+export class PeerTraffic {
+  readonly machine: Machine;
+  readonly #flows: Flow[] = [];
+
+  constructor({ fidelity, switches, devicesPerSwitch, bytesPerDevice }: TrafficOptions) {
+    const plan = machine({
+      maxPayloadBytes: MAX_PAYLOAD,
+      rootPorts: Array.from({ length: switches }, (_, s) => ({
+        device: pcieSwitch({
+          ports: Array.from({ length: devicesPerSwitch }, (_, d) => ({
+            device: memoryDevice(deviceName(s, d), bytesPerDevice),
+          })),
+        }),
+      })),
+    });
+    this.machine = plan.build({ fidelity });
+    const booted = this.machine.boot();
+    this.machine.kernel.run();
+    invariant(booted.done, 'the benchmark machine does not boot');
+    for (let s = 0; s < switches; s++) {
+      for (let d = 0; d < devicesPerSwitch; d++) this.#connect(s, d, (d + 1) % devicesPerSwitch);
+    }
+  }
+
+  /** Every device, or only the first `active`, moves `bytesPerFlow` in transfers of `transferBytes`. */
+  run(
+    isWrite: boolean,
+    bytesPerFlow: number,
+    transferBytes: number,
+    active = Number.POSITIVE_INFINITY,
+  ): void {
+    for (const flow of this.#flows.slice(0, active)) {
+      flow.start(isWrite, bytesPerFlow / transferBytes, transferBytes);
+    }
+    this.machine.kernel.run();
+  }
+
+  /** Gives every device something to read from its peer. */
+  prepareReads(): void {
+    for (const flow of this.#flows) flow.prepareRead();
+  }
+
+  /** Whether the first `active` devices and their peers hold the same bytes. */
+  verify(active = Number.POSITIVE_INFINITY): boolean {
+    return this.#flows.slice(0, active).every((flow) => flow.verify());
+  }
+
+  #connect(s: number, d: number, peer: number): void {
+    const [from, to] = [this.#model(s, d), this.#model(s, peer)];
+    this.#enable(this.machine.pci.node(deviceName(s, d)).bdf);
+    const bar = this.machine.pci.node(deviceName(s, peer)).bars[0];
+    invariant(bar !== undefined, 'a memory device has a BAR');
+    this.#flows.push(new Flow(from, to, dmaAddr(bar.address)));
+  }
+
+  #enable(id: Bdf): void {
+    const value = Command.MSE.mask | Command.BME.mask;
+    this.machine.root.configWrite(id, 4, 2, value);
+    this.machine.kernel.run();
+  }
+
+  #model(s: number, d: number): MemoryDevice {
+    const { model } = this.machine.endpoint(deviceName(s, d));
+    invariant(model instanceof MemoryDevice, 'the benchmark machine holds memory devices');
+    return model;
+  }
+}
+
+const deviceName = (s: number, d: number): string => `s${s}d${d}`;
+
+/** One device that moves data to or from its peer, a transfer after the other. */
+class Flow implements DmaClient {
+  readonly #from: MemoryDevice;
+  readonly #to: MemoryDevice;
+  readonly #address: DmaAddr;
+  #isWrite = true;
+  #left = 0;
+  #transferBytes = 0;
+  #at = 0;
+
+  constructor(from: MemoryDevice, to: MemoryDevice, address: DmaAddr) {
+    this.#from = from;
+    this.#to = to;
+    this.#address = address;
+  }
+
+  start(isWrite: boolean, transfers: number, transferBytes: number): void {
+    this.#isWrite = isWrite;
+    this.#left = transfers;
+    this.#transferBytes = transferBytes;
+    for (let i = 0; i < DEPTH; i++) this.#next();
+  }
+
+  /** Shows the peer's own bytes, which differ from this device's. */
+  prepareRead(): void {
+    copyMemory(this.#to.shown, 0, this.#to.own, 0, this.#to.own.sizeBytes);
+  }
+
+  dmaDone(status: DmaStatus): void {
+    if (status !== DmaStatus.Ok) throw new EmuError('INVARIANT', `benchmark transfer: ${status}`);
+    this.#next();
+  }
+
+  verify(): boolean {
+    const size = this.#from.own.sizeBytes;
+    const sent = new Uint8Array(size);
+    const arrived = new Uint8Array(size);
+    this.#from.own.read(0, sent);
+    this.#to.shown.read(0, arrived);
+    return sent.every((byte, i) => byte === arrived[i]);
+  }
+
+  #next(): void {
+    if (this.#left === 0) return;
+    this.#left--;
+    const size = this.#transferBytes;
+    const at = this.#at;
+    const { endpoint, own } = this.#from;
+    this.#at = at + size === own.sizeBytes ? 0 : at + size;
+    const address = dmaAddr(this.#address + at);
+    if (this.#isWrite) endpoint.write(address, size, own, at, Purpose.Data, this, 0);
+    else endpoint.read(address, size, own, at, Purpose.Data, this, 0);
+  }
+}

@@ -1,0 +1,70 @@
+/**
+ * The public list of pcie-emu: what scenarios and devices outside this repository may use.
+ * @module
+ */
+export { type FileStoreOptions, fileStore } from '#emu/attach/file-store.ts';
+export { EmuError, type EmuErrorCode, invariant, usage } from '#emu/base/errors.ts';
+export { Bits, U8, U16, U32, U64 } from '#emu/base/layout.ts';
+export { RegisterFile, type RegisterSpec } from '#emu/base/registers.ts';
+export {
+  type Bdf,
+  bdf,
+  type DmaAddr,
+  dmaAddr,
+  formatBdf,
+  hex,
+  ms,
+  ns,
+  offsetBy,
+  type PhysAddr,
+  type Picos,
+  physAddr,
+  picos,
+  us,
+} from '#emu/base/units.ts';
+export { DmaFlag, DmaRangeList } from '#emu/dma/dma-range-list.ts';
+export {
+  Direction,
+  type DmaMapping,
+  isRefusal,
+  type MapRefusal,
+  MapType,
+} from '#emu/dma/mapping.ts';
+export { PhyRangeList } from '#emu/dma/phy-range-list.ts';
+export { type Machine, MachinePlan, machine } from '#emu/host/machine.ts';
+export {
+  type MachineSpec,
+  type PortSpec,
+  pcieSwitch,
+  type SwitchSpec,
+} from '#emu/host/machine-spec.ts';
+export type { PciFunction } from '#emu/host/pci-function.ts';
+export { type BlockStore, MemoryStore, StoreStatus } from '#emu/memory/block-store.ts';
+export { copyMemory, SparseMemory } from '#emu/memory/sparse-memory.ts';
+export { type Observer, observe } from '#emu/observe/observe.ts';
+export type {
+  CommandRecord,
+  FaultRecord,
+  InterruptRecord,
+  TlpRecord,
+} from '#emu/observe/records.ts';
+export type { DeviceSpec } from '#emu/pcie/device-spec.ts';
+export { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
+export {
+  type BarHandler,
+  type DmaClient,
+  Endpoint,
+  type EndpointSpec,
+} from '#emu/pcie/endpoint.ts';
+export type { Fabric, Fidelity } from '#emu/pcie/fabric.ts';
+export type { LinkSpec } from '#emu/pcie/link.ts';
+export { MemoryCounter } from '#emu/pcie/memory-server.ts';
+export { type ParamValues, param } from '#emu/scenario/param.ts';
+export type { Check } from '#emu/scenario/recorder.ts';
+export type { ScenarioResult, TableRow } from '#emu/scenario/result.ts';
+export { defineScenario, type RunContext, type Scenario } from '#emu/scenario/scenario.ts';
+export type { Kernel } from '#emu/sim/kernel.ts';
+export type { Pending } from '#emu/sim/pending.ts';
+export { delay, type Process, wait } from '#emu/sim/process.ts';
+export { Random } from '#emu/sim/random.ts';
+export { Timer } from '#emu/sim/timer.ts';
