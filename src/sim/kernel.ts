@@ -18,6 +18,8 @@ export type { EventArg, Target } from './target.ts';
 
 const SLOTS = 1024;
 const FOREVER = Number.POSITIVE_INFINITY;
+/** Events at a time: a small integer, since counting down from a double would allocate one an event. */
+const MANY = 0x3fff_ffff;
 /** A limit before every event. */
 const NEVER = -1;
 const LAST_DELAY = 0x7fff_ffff;
@@ -166,11 +168,11 @@ export class Kernel {
   #runTo(timePs: number): void {
     this.#enter();
     try {
-      // Again when a completion, or a failure that was taken after all, stopped the loop.
+      // Again when a completion, a failure that was taken after all, or the count stopped the loop.
       do {
         this.#loop.throwUnclaimed();
         this.#wheel.setLimit(timePs);
-        this.#handle(FOREVER, timePs === FOREVER);
+        this.#handle(MANY, timePs === FOREVER);
         this.#loop.throwUnclaimed();
       } while (this.#isDue(timePs));
     } finally {
