@@ -18,7 +18,8 @@ import { requestBytes } from './splitting.ts';
 import { TagTable } from './tag-table.ts';
 import { FlowClass, Tlp, TlpKind } from './tlp.ts';
 
-const Op = { Done: 0, RunFunctional: 1, Expire: 2 } as const;
+/** Negative: dispatched apart from the classes of the TLP path. */
+const Op = { Done: -1, RunFunctional: -2, Expire: -3 } as const;
 const TAG_BITS = 8;
 /** TLPs of a class kept at the port: one on the wire, one behind it. */
 const AHEAD = 2;
