@@ -4,6 +4,7 @@
  * @module
  */
 import { usage } from '#emu/base/errors.ts';
+import { skipFactor } from './link-timing.ts';
 
 export interface LinkSpec {
   /** PCI Express generation, 1 to 5. */
@@ -12,6 +13,10 @@ export interface LinkSpec {
   readonly width: 1 | 2 | 4 | 8 | 16;
   /** One-way time of flight with both PHYs, ps. Default 10 ns. */
   readonly propagationPs?: number;
+  /** Charge skip ordered sets, Acks and UpdateFCs. Default false: TLP framing only. */
+  readonly overheads?: boolean;
+  /** Chance of a damaged bit, 0 to 1e-5: damaged TLPs are replayed. Default 0. */
+  readonly bitErrorRate?: number;
 }
 
 /** Receive buffer advertised at initialisation; 0 means infinite. [PCIE] 2.6.1 */
@@ -59,6 +64,10 @@ export function checkLink(link: LinkSpec, where: string): void {
   if (!Number.isInteger(propagation) || propagation < 0 || propagation > 1e9) {
     throw usage(`${where}: propagationPs must be an integer of 0 to 1e9; got ${propagation}`);
   }
+  const errors = link.bitErrorRate ?? 0;
+  if (!(errors >= 0 && errors <= MAX_BIT_ERROR_RATE)) {
+    throw usage(`${where}: bitErrorRate must be 0 to ${MAX_BIT_ERROR_RATE}; got ${errors}`);
+  }
 }
 
 /** Time of one byte over all lanes, ps. */
@@ -68,11 +77,13 @@ export function psPerByte(link: LinkSpec): number {
   return 8000 / (rate.gigatransfers * rate.encoding * link.width);
 }
 
+/** Beyond it most TLPs of 4 KiB would be damaged every time. */
+const MAX_BIT_ERROR_RATE = 1e-5;
 const LONGEST_TLP_BYTES = 4096 + 64;
 
 /** Serialisation time in ps by wire bytes / 4, so that the hot path looks it up. */
 export function serialisationTable(link: LinkSpec): Int32Array {
-  const perByte = psPerByte(link);
+  const perByte = psPerByte(link) / (link.overheads ? skipFactor(link.gen).most : 1);
   const table = new Int32Array(LONGEST_TLP_BYTES / 4 + 1);
   for (let dw = 0; dw < table.length; dw++) table[dw] = Math.round(dw * 4 * perByte);
   return table;

@@ -6,6 +6,7 @@
 import type { EventArg, Target } from '#emu/sim/kernel.ts';
 import type { Component } from './component.ts';
 import { CreditReturns } from './credit-returns.ts';
+import { DataLink } from './data-link.ts';
 import { EgressQueue } from './egress-queue.ts';
 import type { Fabric } from './fabric.ts';
 import { type Credits, DEFAULT_PROPAGATION_PS, type LinkSpec, serialisationTable } from './link.ts';
@@ -57,6 +58,8 @@ export class Port implements Target {
   /** Available at the peer, by flow class; infinite is Number.MAX_SAFE_INTEGER, so never consumed. */
   readonly #headers = new Float64Array(3);
   readonly #data = new Float64Array(3);
+  /** Null while the link charges neither DLLPs nor errors. */
+  #dataLink: DataLink | null = null;
   readonly #returns: CreditReturns;
   readonly #clock: Float64Array;
 
@@ -73,6 +76,11 @@ export class Port implements Target {
   /** The other end; null when nothing is plugged in. */
   get peer(): Port | null {
     return this.#peer;
+  }
+
+  /** Acks, replays and retrainings of this direction; null when the link charges none. */
+  get dataLink(): DataLink | null {
+    return this.#dataLink;
   }
 
   /** TLPs of a class that wait here. */
@@ -103,6 +111,11 @@ export class Port implements Target {
     this.#serialisation = serialisationTable(link);
     this.#propagationPs = link.propagationPs ?? DEFAULT_PROPAGATION_PS;
     this.#headerPs = this.#serialisation[24 / 4] ?? 0;
+    if (link.overheads || link.bitErrorRate) {
+      const { kernel, tlps } = this.fabric;
+      const random = kernel.random(`${this.path} link`);
+      this.#dataLink = new DataLink(link, this.#propagationPs, tlps.slotBytes, random);
+    }
     const { PH, PD, NPH, NPD, CplH, CplD } = peer.options.credits;
     const start = (advertised: number): number =>
       advertised === 0 ? Number.MAX_SAFE_INTEGER : advertised;
@@ -130,6 +143,7 @@ export class Port implements Target {
 
   handle(op: number, arg: EventArg): void {
     if (op === Op.Arrive) {
+      if (this.#dataLink !== null) this.#acknowledge(this.#dataLink);
       if (arg instanceof Tlp) this.owner.receive(this, arg);
       return;
     }
@@ -223,6 +237,7 @@ export class Port implements Target {
     if (tlp.ingress !== null && tlp.tailReadyPs - serialisePs > start) {
       start = Math.ceil(tlp.tailReadyPs - serialisePs);
     }
+    if (this.#dataLink !== null) start += this.#replay(this.#dataLink, tlp, serialisePs);
     this.#busyUntil = start + serialisePs;
     this.#spend(tlp);
     if (tlp.ingress !== null) tlp.ingress.release(tlp);
@@ -236,6 +251,21 @@ export class Port implements Target {
     const lead = Math.min(headPs, wholePs);
     kernel.schedule(start - now + lead, peer, Op.Arrive, tlp);
     this.owner.sent(this, tlp.flowClass);
+  }
+
+  /** Time lost to replays before the transmission that arrives undamaged. */
+  #replay(dataLink: DataLink, tlp: Tlp, serialisePs: number): number {
+    const replays = dataLink.replays(tlp.wireBytes);
+    if (replays === 0) return 0;
+    this.counters[LinkCounter.wireBytes]! += replays * tlp.wireBytes;
+    return dataLink.replayPs(replays, serialisePs);
+  }
+
+  /** DLLPs for what has arrived take their share of this direction. */
+  #acknowledge(dataLink: DataLink): void {
+    const now = this.#clock[0]!;
+    const owedPs = dataLink.owedPs(now);
+    if (owedPs > 0) this.#busyUntil = Math.max(this.#busyUntil, now) + owedPs;
   }
 
   #spend(tlp: Tlp): void {
