@@ -7,6 +7,7 @@ import yargs from 'yargs';
 import { usage } from '#emu/base/errors.ts';
 import { installNodeEventLoop } from '#emu/observe/event-loop.ts';
 import { benchCommand } from './bench-command.ts';
+import { conformCommand } from './conform-command.ts';
 import { ExitCode } from './exit-code.ts';
 import { describeFailure, type Failure, failureText } from './failure.ts';
 import { listCommand } from './list-command.ts';
@@ -39,7 +40,7 @@ export async function emu(args: readonly string[], terminal: Terminal): Promise<
     if (code !== null) return code;
     if (version) terminal.out(`${packageVersion()}\n`);
     else if (help) terminal.out(await helpText(args, terminal));
-    else throw usage('expected a command: run, list or bench (emu --help tells more)');
+    else throw usage('expected a command: run, list, bench or conform (emu --help tells more)');
     return ExitCode.Passed;
   } catch (thrown) {
     const failure = describeFailure(thrown);
@@ -107,6 +108,18 @@ function commands(args: readonly string[], terminal: Terminal, end: (code: ExitC
       (y) => y.positional('name', { type: 'string' }).option('json', JSON_OPTION),
       async ({ name, json, help }) => {
         if (!help) end(await benchCommand(name, json, terminal));
+      },
+    )
+    .command(
+      'conform [kind] [file]',
+      'run test vectors of a documented format (kind: lists)',
+      (y) =>
+        y
+          .positional('kind', { type: 'string' })
+          .positional('file', { type: 'string' })
+          .option('json', JSON_OPTION),
+      async ({ kind, file, json, help }) => {
+        if (!help) end(await conformCommand(kind, file, json, terminal));
       },
     )
     .strict()
