@@ -130,7 +130,9 @@ for (const fidelity of ['timed', 'functional'] as const) {
         assert.ok((built.faults?.count ?? 0) > 0);
       });
     });
+  });
 
+  describe(`peers with an IOMMU, ${fidelity}`, () => {
     it('keeps peers below the switch without redirects', () => {
       withMachine(spec({ iommu: true, acs: 'off' }), fidelity, (built, local) => {
         const { address, sizeBytes } = built.function('b').bar(0);
