@@ -5,14 +5,9 @@
  */
 import { Bits } from '#emu/base/layout.ts';
 import type { RegisterSpec } from '#emu/base/registers.ts';
-import type { ExtendedId } from './config-registers.ts';
 
-/** Extended capability ID and version. */
-export const AER_ID = 0x0001;
+/** Version of the capability. */
 export const AER_VERSION = 2;
-
-/** An extended capability ID that {@link ExtendedId} does not list. */
-export const extendedId = (id: number): ExtendedId => id as ExtendedId;
 
 /** Offsets in the capability. [PCIE] 7.8.4 */
 export const AerRegister = {

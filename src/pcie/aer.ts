@@ -5,17 +5,15 @@
  */
 import { invariant } from '#emu/base/errors.ts';
 import {
-  AER_ID,
   AER_VERSION,
   AerControl,
   type AerOptions,
   AerRegister,
   aerRegisters,
   Correctable,
-  extendedId,
   Uncorrectable,
 } from './aer-registers.ts';
-import { CapabilityId, DevSta } from './config-registers.ts';
+import { CapabilityId, DevSta, ExtendedId } from './config-registers.ts';
 import type { ConfigSpace, ConfigWatcher } from './config-space.ts';
 import {
   ErrorMessage,
@@ -77,7 +75,7 @@ export class Aer implements ConfigWatcher {
   constructor(config: ConfigSpace, options: AerOptions = {}) {
     invariant(config.capability(CapabilityId.Pcie) !== 0, 'AER needs a PCI Express capability');
     this.#config = config;
-    this.offset = config.appendExtended(extendedId(AER_ID), AER_VERSION, AerRegister.SIZE);
+    this.offset = config.appendExtended(ExtendedId.Aer, AER_VERSION, AerRegister.SIZE);
     const registers = aerRegisters(this.offset, options);
     for (const register of registers) config.define(register);
     this.#log = new HeaderLog(config, this.offset, options.headerRecords ?? 1);

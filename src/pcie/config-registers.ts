@@ -100,7 +100,7 @@ export const CapabilityId = { Msi: 0x05, Pcie: 0x10, MsiX: 0x11 } as const;
 export type CapabilityId = (typeof CapabilityId)[keyof typeof CapabilityId];
 
 /** Extended capability IDs. [PCIE] 7.7.11, 7.9.3 */
-export const ExtendedId = { SerialNumber: 0x0003, Acs: 0x000d } as const;
+export const ExtendedId = { Aer: 0x0001, SerialNumber: 0x0003, Acs: 0x000d, Dpc: 0x001d } as const;
 export type ExtendedId = (typeof ExtendedId)[keyof typeof ExtendedId];
 
 /** Head of a capability of the PCI-compatible list, as the low half of its first dword. */

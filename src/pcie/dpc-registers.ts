@@ -6,8 +6,7 @@
 import { Bits } from '#emu/base/layout.ts';
 import type { RegisterSpec } from '#emu/base/registers.ts';
 
-/** Extended capability ID and version. */
-export const DPC_ID = 0x001d;
+/** Version of the capability. */
 export const DPC_VERSION = 1;
 
 /** Offsets in the capability. [PCIE] 7.9.14 */

@@ -4,11 +4,10 @@
  * @module
  */
 import type { Bdf } from '#emu/base/units.ts';
-import { extendedId } from './aer-registers.ts';
+import { ExtendedId } from './config-registers.ts';
 import type { ConfigSpace, ConfigWatcher } from './config-space.ts';
 import { DmaStatus } from './dma-status.ts';
 import {
-  DPC_ID,
   DPC_SOFTWARE,
   DPC_VERSION,
   DpcControl,
@@ -58,7 +57,7 @@ export class Dpc implements ConfigWatcher {
     this.#config = config;
     this.#owner = owner;
     this.#vector = options.vector ?? 0;
-    this.offset = config.appendExtended(extendedId(DPC_ID), DPC_VERSION, DpcRegister.SIZE);
+    this.offset = config.appendExtended(ExtendedId.Dpc, DPC_VERSION, DpcRegister.SIZE);
     const state = dpcState(this.offset);
     for (const register of dpcSettings(this.offset, this.#vector)) config.define(register);
     for (const register of state) config.define(register);

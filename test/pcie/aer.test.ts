@@ -4,12 +4,10 @@ import { describe, it } from 'node:test';
 import { bdf } from '#emu/base/units.ts';
 import { Aer, ErrorRole, isAdvisory } from '#emu/pcie/aer.ts';
 import {
-  AER_ID,
   AerControl,
   type AerOptions,
   AerRegister,
   Correctable,
-  extendedId,
   Uncorrectable,
 } from '#emu/pcie/aer-registers.ts';
 import { addPcie } from '#emu/pcie/capabilities.ts';
@@ -17,6 +15,7 @@ import {
   CapabilityId,
   Command,
   DevCtl,
+  ExtendedId,
   Header,
   Pcie,
   PortType,
@@ -86,7 +85,7 @@ describe('the capability', () => {
   it('is extended capability 0001h, version 2, with the values of reset', () => {
     const device = new Device();
     const { offset } = device.aer;
-    assert.equal(device.config.extendedCapability(extendedId(AER_ID)), offset);
+    assert.equal(device.config.extendedCapability(ExtendedId.Aer), offset);
     assert.equal(device.config.read(offset, 4) & 0xf_ffff, 0x2_0001);
     assert.equal(device.get(AerRegister.UncorrectableStatus), 0);
     assert.equal(device.get(AerRegister.UncorrectableSeverity), 0x0046_2030);
@@ -359,9 +358,10 @@ describe('multiple header recording', () => {
   it('without room for a header reports the overflow', () => {
     const device = recording();
     for (const error of [PoisonedTlp, Ecrc, UnsupportedRequest]) device.aer.report(error, read);
-    assert.deepEqual(device.aer.report(CompletionTimeout, null), [NONFATAL]);
     assert.equal(device.get(AerRegister.CorrectableStatus), 0);
+    device.deviceControl = ALL_REPORTING & ~DevCtl.UnsupportedReporting.mask;
     assert.deepEqual(device.aer.report(CompletionTimeout, read), [NONFATAL, COR]);
+    assert.deepEqual(device.aer.report(CompletionTimeout, null), [NONFATAL]);
     assert.equal(device.get(AerRegister.CorrectableStatus), bit(Correctable.HeaderLogOverflow));
     assert.deepEqual(device.aer.report(PoisonedTlp, read, ErrorRole.Forwarder), [COR, COR]);
     device.deviceControl = 0;

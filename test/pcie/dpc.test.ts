@@ -2,13 +2,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { bdf } from '#emu/base/units.ts';
-import { extendedId } from '#emu/pcie/aer-registers.ts';
 import { addPcie } from '#emu/pcie/capabilities.ts';
-import { CapabilityId, DevCtl, Pcie, PortType } from '#emu/pcie/config-registers.ts';
+import { CapabilityId, DevCtl, ExtendedId, Pcie, PortType } from '#emu/pcie/config-registers.ts';
 import { ConfigSpace } from '#emu/pcie/config-space.ts';
 import { DmaStatus } from '#emu/pcie/dma-status.ts';
 import { Dpc, type DpcOwner } from '#emu/pcie/dpc.ts';
-import { DPC_ID, DpcControl, DpcRegister, DpcStatus, DpcTrigger } from '#emu/pcie/dpc-registers.ts';
+import { DpcControl, DpcRegister, DpcStatus, DpcTrigger } from '#emu/pcie/dpc-registers.ts';
 import { ErrorMessage } from '#emu/pcie/error-message.ts';
 
 const { Correctable: COR, NonFatal: NONFATAL, Fatal: FATAL } = ErrorMessage;
@@ -52,7 +51,7 @@ const ON_ANY = DpcControl.Trigger.of(DpcTrigger.NonFatal);
 describe('triggering containment', () => {
   it('is extended capability 001Dh and off until software wants it', () => {
     const port = new Contained();
-    assert.equal(port.config.extendedCapability(extendedId(DPC_ID)), port.dpc.offset);
+    assert.equal(port.config.extendedCapability(ExtendedId.Dpc), port.dpc.offset);
     assert.equal(port.config.read(port.dpc.offset, 4) & 0xf_ffff, 0x1_001d);
     assert.equal(port.get(Capability), 0xc2);
     assert.equal(port.dpc.takes(FATAL, first), false);

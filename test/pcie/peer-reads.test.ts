@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { dmaAddr } from '#emu/base/units.ts';
-import { AcsBit, Header } from '#emu/pcie/config-registers.ts';
+import { AcsBit, CapabilityId, Header, Pcie } from '#emu/pcie/config-registers.ts';
 import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
 import { LinkCounter } from '#emu/pcie/port.ts';
 import { type Tlp, TlpKind } from '#emu/pcie/tlp.ts';
@@ -169,7 +169,9 @@ describe('split reads on the wire', () => {
     );
     one.dispose();
   });
+});
 
+describe('the table of split reads', () => {
   it('cuts at multiples of the piece and at the read completion boundary, wherever it starts', () => {
     const one = policed({ splitReadBytes: 128 });
     const far = one.endpoints[2]!;
@@ -197,9 +199,7 @@ describe('split reads on the wire', () => {
     );
     one.dispose();
   });
-});
 
-describe('the table of split reads', () => {
   it('keeps within a table of one entry and two tags, and loses nothing', () => {
     const one = policed({ splitReadBytes: 64 }, { peerReads: { entries: 1, tags: 2 } });
     const { endpoints } = one;
@@ -231,28 +231,44 @@ describe('the table of split reads', () => {
     assert.equal(one.fabric.tlps.inUse, 0);
     one.dispose();
   });
+});
 
-  it('refuses completions that no piece waits for', () => {
-    const one = policed({ splitReadBytes: 64 });
-    const far = one.endpoints[2]!;
-    for (const [targetId, tag] of [
-      [2 << 3, 5],
-      [1 << 3, 0],
-      [9 << 3, 0],
-    ] as const) {
-      const tlp = one.fabric.tlps.take();
-      tlp.kind = TlpKind.Cpl;
-      tlp.targetId = targetId;
-      tlp.tag = tag;
-      tlp.status = Ok;
-      tlp.relaxedOrdering = false;
-      tlp.sizeBytes = 0;
-      tlp.seal();
-      far.endpoint.port.send(tlp);
-    }
-    one.kernel.run();
-    assert.equal(one.fabric.errors.get('rc0.port1 unexpected-completion'), 3);
-    assert.equal(one.fabric.tlps.inUse, 0);
-    one.dispose();
-  });
+it('refuses completions that no piece waits for', () => {
+  const one = policed({ splitReadBytes: 64 });
+  const far = one.endpoints[2]!;
+  for (const [targetId, tag] of [
+    [2 << 3, 5],
+    [1 << 3, 0],
+    [9 << 3, 0],
+  ] as const) {
+    const tlp = one.fabric.tlps.take();
+    tlp.kind = TlpKind.Cpl;
+    tlp.targetId = targetId;
+    tlp.tag = tag;
+    tlp.status = Ok;
+    tlp.relaxedOrdering = false;
+    tlp.sizeBytes = 0;
+    tlp.seal();
+    far.endpoint.port.send(tlp);
+  }
+  one.kernel.run();
+  assert.equal(one.fabric.errors.get('rc0.port1 unexpected-completion'), 3);
+  assert.equal(one.fabric.tlps.inUse, 0);
+  one.dispose();
+});
+
+it('lets go of what is never answered, and refuses what comes too late', () => {
+  const one = policed({ splitReadBytes: 64 }, { endpoint: { completerLatencyPs: 1e9 } });
+  const far = one.endpoints[2]!;
+  const bridge = one.root.bridges[FAR]!;
+  bridge.write(bridge.capability(CapabilityId.Pcie) + Pcie.DevCtl2, 2, 1);
+  assert.equal(transfer(one, false, far.bar, 200), DmaStatus.Timeout);
+  assert.equal(one.fabric.errors.get('rc0.port1 completion-timeout'), 4);
+  assert.equal(one.fabric.errors.get('rc0.port1 unexpected-completion'), 4);
+  assert.equal(one.fabric.errors.get('ep0 completion-timeout'), 1);
+  bridge.write(bridge.capability(CapabilityId.Pcie) + Pcie.DevCtl2, 2, 2);
+  const bytes = pattern(far.memory, 0, 5000);
+  assert.equal(transfer(one, false, far.bar, 5000), Ok);
+  assert.deepEqual(bytesOf(one.endpoints[0]!.memory, 0, 5000), bytes);
+  one.dispose();
 });
