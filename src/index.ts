@@ -22,23 +22,40 @@ export {
   picos,
   us,
 } from '#emu/base/units.ts';
-export { DmaFlag, DmaRangeList } from '#emu/dma/dma-range-list.ts';
+export { BlockCursor, type BlockPlan, bestBlock } from '#emu/dma/block-list.ts';
+export { BounceCounter, type BouncePool } from '#emu/dma/bounce-pool.ts';
+export { DmaFlag, DmaRangeList, dmaCursor } from '#emu/dma/dma-range-list.ts';
+export type { Owner } from '#emu/dma/dma-sync.ts';
+export { HOST_BRIDGE_ALLOW_LIST } from '#emu/dma/host-bridge-list.ts';
+export { LimitedCursor } from '#emu/dma/limited-cursor.ts';
 export {
+  type ByteRange,
   Direction,
   type DmaMapping,
   isRefusal,
   type MapRefusal,
   MapType,
 } from '#emu/dma/mapping.ts';
-export { PhyRangeList } from '#emu/dma/phy-range-list.ts';
+export { PhyFlag, PhyRangeList, phyCursor } from '#emu/dma/phy-range-list.ts';
+export type { RangeCursor } from '#emu/dma/range-cursor.ts';
+export { PROVIDER_INDEX, type RangeLayout } from '#emu/dma/range-layout.ts';
+export { RangeLayouts } from '#emu/dma/range-layouts.ts';
+export { RunCursor } from '#emu/dma/run-cursor.ts';
+export { type ScatterLayout, ScatterLayouts } from '#emu/dma/scatter-layout.ts';
+export { ScatterList } from '#emu/dma/scatter-list.ts';
+export type { SegmentLimits } from '#emu/dma/segment-limits.ts';
 export { type Machine, MachinePlan, machine } from '#emu/host/machine.ts';
 export {
+  type DmaSpec,
+  type HostBridgeSpec,
   type MachineSpec,
+  type PeerRule,
   type PortSpec,
   pcieSwitch,
   type SwitchSpec,
 } from '#emu/host/machine-spec.ts';
 export type { PciFunction } from '#emu/host/pci-function.ts';
+export { IommuCounter } from '#emu/iommu/translation-unit.ts';
 export { type BlockStore, MemoryStore, StoreStatus } from '#emu/memory/block-store.ts';
 export { copyMemory, SparseMemory } from '#emu/memory/sparse-memory.ts';
 export { type Observer, observe } from '#emu/observe/observe.ts';
@@ -59,6 +76,7 @@ export {
 export type { Fabric, Fidelity } from '#emu/pcie/fabric.ts';
 export type { LinkSpec } from '#emu/pcie/link.ts';
 export { MemoryCounter } from '#emu/pcie/memory-server.ts';
+export type { PeerPolicy } from '#emu/pcie/peer-policy.ts';
 export { type ParamValues, param } from '#emu/scenario/param.ts';
 export type { Check } from '#emu/scenario/recorder.ts';
 export type { ScenarioResult, TableRow } from '#emu/scenario/result.ts';

@@ -5,6 +5,7 @@
 import type { DeviceSpec } from '#emu/pcie/device-spec.ts';
 import { buildDrive, checkOptions, type NvmeOptions } from './model/drive-spec.ts';
 
+export type { DescriptorCounts } from './driver/dispatcher.ts';
 export type { IoMemory, IoRequest, NvmeDrive, TransferRequest } from './driver/drive.ts';
 export type { ControllerIdentity } from './driver/identity.ts';
 export type { LatencyLog } from './driver/latency-log.ts';
@@ -13,6 +14,7 @@ export type { NvmeResult } from './driver/result.ts';
 export type { TransferResult } from './driver/transfer.ts';
 export type { NvmeOptions } from './model/drive-spec.ts';
 export { type NvmeTiming, TIMING, type TimingPreset } from './model/media.ts';
+export { SglSupport } from './spec.ts';
 
 /** A drive for a port of the topology. @throws USAGE */
 export function nvme(options: NvmeOptions): DeviceSpec {

@@ -123,6 +123,9 @@ export const Sqe = {
 /** Bits of an SQE's second byte. [NVME] 3.3.3.1 */
 export const SqeFlags = { FUSE: new Bits(1, 0), PSDT: new Bits(7, 6) } as const;
 
+/** Values of PSDT: how the data pointer is to be read, and with SGLs how the metadata pointer is. [NVME] 3.3.3.1 */
+export const Psdt = { Prp: 0, Sgl: 1, SglMetadataSgl: 2, Reserved: 3 } as const;
+
 /** Completion queue entry. [NVME] 3.3.3.2 */
 export const Cqe = {
   SIZE: 16,
@@ -164,7 +167,13 @@ export const Status = {
   AbortedSqDeletion: generic(0x08),
   InvalidNamespaceOrFormat: generic(0x0b),
   CommandSequenceError: generic(0x0c),
+  InvalidSglSegmentDescriptor: generic(0x0d),
+  InvalidNumberOfSglDescriptors: generic(0x0e),
+  DataSglLengthInvalid: generic(0x0f),
+  SglDescriptorTypeInvalid: generic(0x11),
   PrpOffsetInvalid: generic(0x13),
+  SglOffsetInvalid: generic(0x16),
+  SglDataBlockGranularityInvalid: generic(0x1e),
   NamespaceWriteProtected: generic(0x20),
   LbaOutOfRange: generic(0x80),
   CapacityExceeded: generic(0x81),
@@ -298,6 +307,12 @@ export const IdController = {
   /** Maximum power of power state 0, in 10 mW. */
   PSD0_MP: new U16(2048),
 } as const;
+
+/** SGL Support: what the controller takes in data pointers. [NVME] 5.17.2.1 */
+export const Sgls = { SUPPORT: new Bits(1, 0), BIT_BUCKET: new Bits(16) } as const;
+/** Values of SGLS.SUPPORT: none, or data blocks in multiples of a byte or of a dword. [NVME] 5.17.2.1 */
+export const SglSupport = { None: 0, Byte: 1, Dword: 2 } as const;
+export type SglSupport = (typeof SglSupport)[keyof typeof SglSupport];
 
 /** Values of Identify Controller fields. [NVME] 5.17.2.1 */
 export const ControllerType = { Io: 1 } as const;
@@ -465,3 +480,19 @@ export const RwCdw12 = { NLB: new Bits(15, 0), FUA: new Bits(30) } as const;
 
 /** Bytes of a PRP entry. [NVME] 4.1.1 */
 export const PRP_SIZE = 8;
+
+// ---------------------------------------------------------------- SGLs
+
+/** SGL descriptor, as most types lay it out. [NVME] 4.1.2.1 */
+export const SglDescriptor = {
+  SIZE: 16,
+  address: new U64<DmaAddr>(0),
+  length: new U32(8),
+  id: new U8(15),
+} as const;
+/** SGL Identifier. [NVME] 4.1.2.1 */
+export const SglId = { SUBTYPE: new Bits(3, 0), TYPE: new Bits(7, 4) } as const;
+/** SGL Descriptor Types. [NVME] 4.1.2.1 */
+export const SglType = { DataBlock: 0, BitBucket: 1, Segment: 2, LastSegment: 3 } as const;
+/** SGL Descriptor Sub Types: where the address field counts from. [NVME] 4.1.2.1 */
+export const SglSubtype = { Address: 0, Offset: 1 } as const;

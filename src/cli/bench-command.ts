@@ -6,6 +6,7 @@ import pc from 'picocolors';
 import { usage } from '#emu/base/errors.ts';
 import { nearestName } from '#emu/scenario/nearest-name.ts';
 import type { Bench, BenchResult } from './bench/bench.ts';
+import { dmaBench } from './bench/dma-bench.ts';
 import { fabricBench } from './bench/fabric-bench.ts';
 import { kernelBench } from './bench/kernel-bench.ts';
 import { ExitCode } from './exit-code.ts';
@@ -14,7 +15,7 @@ import { formatQuantity } from './quantity.ts';
 import { checkLines } from './render-result.ts';
 import type { Terminal } from './terminal.ts';
 
-const BENCHES: readonly Bench[] = [kernelBench, fabricBench];
+const BENCHES: readonly Bench[] = [kernelBench, fabricBench, dmaBench];
 
 /** Runs the benchmarks. @throws USAGE for an unknown name */
 export async function benchCommand(

@@ -3,7 +3,7 @@
  * @module
  */
 import process from 'node:process';
-import yargs from 'yargs';
+import yargs, { type Argv } from 'yargs';
 import { usage } from '#emu/base/errors.ts';
 import { installNodeEventLoop } from '#emu/observe/event-loop.ts';
 import { benchCommand } from './bench-command.ts';
@@ -11,6 +11,7 @@ import { conformCommand } from './conform-command.ts';
 import { ExitCode } from './exit-code.ts';
 import { describeFailure, type Failure, failureText } from './failure.ts';
 import { listCommand } from './list-command.ts';
+import { p2pCommand } from './p2p-command.ts';
 import { packageVersion } from './package-root.ts';
 import { runCommand } from './run-command.ts';
 import { DEFAULT_SETTINGS, FIDELITIES } from './run-options.ts';
@@ -19,6 +20,12 @@ import { processTerminal, type Terminal } from './terminal.ts';
 
 const USAGE = 'emu <command>\n\nEmulated NVMe, GPU and other devices on a simulated PCIe fabric.';
 const JSON_OPTION = { type: 'boolean', default: false, describe: 'print one JSON object' } as const;
+const SET_OPTION = {
+  type: 'string',
+  array: true,
+  requiresArg: true,
+  describe: 'a parameter',
+} as const;
 
 /** Runs a command line and ends the process with its exit code. */
 export async function main(args: readonly string[]): Promise<void> {
@@ -40,7 +47,8 @@ export async function emu(args: readonly string[], terminal: Terminal): Promise<
     if (code !== null) return code;
     if (version) terminal.out(`${packageVersion()}\n`);
     else if (help) terminal.out(await helpText(args, terminal));
-    else throw usage('expected a command: run, list, bench or conform (emu --help tells more)');
+    else
+      throw usage('expected a command: run, list, p2p, bench or conform (emu --help tells more)');
     return ExitCode.Passed;
   } catch (thrown) {
     const failure = describeFailure(thrown);
@@ -74,12 +82,7 @@ function commands(args: readonly string[], terminal: Terminal, end: (code: ExitC
       (y) =>
         y
           .positional('file', { type: 'string', describe: 'scenario file' })
-          .option('set', {
-            type: 'string',
-            array: true,
-            requiresArg: true,
-            describe: 'a parameter',
-          })
+          .option('set', SET_OPTION)
           .option('seed', { type: 'string', describe: `default ${DEFAULT_SETTINGS.seed}` })
           .option('fidelity', { type: 'string', describe: FIDELITIES.join(' or ') })
           .option('json', JSON_OPTION),
@@ -122,6 +125,16 @@ function commands(args: readonly string[], terminal: Terminal, end: (code: ExitC
         if (!help) end(await conformCommand(kind, file, json, terminal));
       },
     )
+    .command(
+      'p2p [action] [file] [a] [b]',
+      "explain how device A reaches device B's memory: p2p explain FILE A B",
+      p2pArguments,
+      async ({ action, file, a, b, machine, set = [], json, help }) => {
+        if (help) return;
+        const options = { action, file, requester: a, provider: b, set, json };
+        end(await p2pCommand({ ...options, machine: once('machine', machine) }, terminal));
+      },
+    )
     .strict()
     .strictCommands()
     .exitProcess(false)
@@ -130,6 +143,16 @@ function commands(args: readonly string[], terminal: Terminal, end: (code: ExitC
       throw message ? usage(message) : error;
     });
 }
+
+const p2pArguments = <T>(y: Argv<T>) =>
+  y
+    .positional('action', { type: 'string', describe: 'explain' })
+    .positional('file', { type: 'string', describe: 'scenario file' })
+    .positional('a', { type: 'string', describe: 'requester' })
+    .positional('b', { type: 'string', describe: 'provider of memory' })
+    .option('machine', { type: 'string', describe: 'one machine of several' })
+    .option('set', SET_OPTION)
+    .option('json', JSON_OPTION);
 
 /** The value of an option that may be given once; the parser makes an array of several. @throws USAGE */
 function once(name: string, value: string | undefined): string | undefined {

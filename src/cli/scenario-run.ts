@@ -56,7 +56,7 @@ export class ScenarioRun {
     checkInputFiles(scenario.params, this.#values);
     const plans = plansOf(scenario.topology(this.#values, this.#settings));
     for (const [name, plan] of Object.entries(plans)) {
-      const machine = plan.build({ name, ...this.#settings });
+      const machine = plan.build({ name, checker: true, ...this.#settings });
       this.#machines.set(name, machine);
       this.#listener.built(machine);
     }

@@ -7,6 +7,7 @@ import { type Bdf, type DmaAddr, dmaAddr, hex, type PhysAddr } from '#emu/base/u
 import type { Kernel } from '#emu/sim/kernel.ts';
 import type { Pending } from '#emu/sim/pending.ts';
 import type { Process } from '#emu/sim/process.ts';
+import type { Bouncer } from './bouncer.ts';
 import { DmaDevice } from './dma-device.ts';
 import {
   DEFAULT_LIMITS,
@@ -16,7 +17,7 @@ import {
   type HostBridgePolicy,
 } from './dma-provider.ts';
 import { DmaFlag, DmaRangeList } from './dma-range-list.ts';
-import { type Direction, type MapRefusal, MapType } from './mapping.ts';
+import { Direction, type MapRefusal, MapType } from './mapping.ts';
 import { MappingRecord, MappingState } from './mapping-record.ts';
 import type { PciView } from './pci-view.ts';
 import type { PhyRangeList } from './phy-range-list.ts';
@@ -48,18 +49,29 @@ export class DirectProvider implements DmaProvider {
   }
 }
 
-class DirectDomain implements DmaDomain {
-  readonly #segments: SegmentCursor;
+/** One function's addresses without translation. */
+export class DirectDomain implements DmaDomain {
+  readonly segments: SegmentCursor;
   readonly #limits: DmaLimits;
+  readonly #bouncer: Bouncer | null;
+  /** Exclusive bound of addresses that need no second look. */
+  readonly #plainLimit: number;
 
-  constructor(segments: SegmentCursor, limits: DmaLimits) {
-    this.#segments = segments;
+  /** @param bouncer copies what the device does not reach; without one that is refused */
+  constructor(segments: SegmentCursor, limits: DmaLimits, bouncer: Bouncer | null = null) {
+    this.segments = segments;
     this.#limits = limits;
+    this.#bouncer = bouncer;
+    this.#plainLimit = bouncer?.plainLimit ?? limits.addressLimit;
+  }
+
+  get maxRangeBytes(): number {
+    return this.#bouncer?.maxRangeBytes ?? Number.POSITIVE_INFINITY;
   }
 
   map(list: PhyRangeList, direction: Direction): MappingRecord | MapRefusal {
-    const segments = this.#segments;
-    const { addressLimit } = this.#limits;
+    const segments = this.segments;
+    const plainLimit = this.#plainLimit;
     let peerType: MapType = MapType.None;
     let isIdentity = true;
     segments.open(list);
@@ -68,7 +80,7 @@ class DirectDomain implements DmaDomain {
       if (type === MapType.NotSupported) return segments.refusal();
       const isBus = type === MapType.BusAddress;
       const end = address + length + (isBus ? segments.busOffset : 0);
-      if (end > addressLimit) return beyond(end, addressLimit);
+      if (end > plainLimit) return this.#bounce(list, direction, end);
       if (isBus) isIdentity = false;
       if (peerType === MapType.None) peerType = type;
     }
@@ -80,18 +92,39 @@ class DirectDomain implements DmaDomain {
   }
 
   unmap(mapping: MappingRecord, done: Pending<void>): void {
+    const { bounced, direction, source } = mapping;
+    if (bounced !== null) {
+      if (direction !== Direction.ToDevice) bounced.copyOut(0, source.sizeBytes);
+      bounced.release();
+    }
     mapping.state = MappingState.Gone;
     done.complete();
+  }
+
+  unmapPart({ bounced, direction, ended }: MappingRecord, start: number, end: number): void {
+    if (bounced === null) return;
+    if (direction !== Direction.ToDevice) bounced.copyOut(start, end);
+    bounced.releasePart(start, end, ended!);
   }
 
   mapDoorbell(address: PhysAddr): DmaAddr {
     return dmaAddr(address);
   }
 
+  /** For a list with a segment that ends at `end`, beyond the limit. */
+  #bounce(list: PhyRangeList, direction: Direction, end: number): MappingRecord | MapRefusal {
+    if (this.#bouncer !== null) return this.#bouncer.map(this, list, direction);
+    const limit = hex(this.#limits.addressLimit);
+    return {
+      refused: 'EIO',
+      reason: `addresses up to ${hex(end)} are beyond the device's ${limit}`,
+    };
+  }
+
   /** One range for each segment; nothing is joined. */
   #translate(list: PhyRangeList): DmaRangeList {
-    const segments = this.#segments;
-    const ranges = new DmaRangeList();
+    const segments = this.segments;
+    const ranges = new DmaRangeList(list.layout);
     segments.open(list);
     while (segments.next()) {
       const { address, length, type, busOffset } = segments;
@@ -104,8 +137,3 @@ class DirectDomain implements DmaDomain {
     return ranges;
   }
 }
-
-const beyond = (end: number, limit: number): MapRefusal => ({
-  refused: 'EIO',
-  reason: `addresses up to ${hex(end)} are beyond the device's ${hex(limit)}`,
-});

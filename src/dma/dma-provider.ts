@@ -12,6 +12,7 @@ import type { DmaDevice } from './dma-device.ts';
 import type { Direction, MapRefusal } from './mapping.ts';
 import type { MappingRecord } from './mapping-record.ts';
 import type { PhyRangeList } from './phy-range-list.ts';
+import type { SegmentCursor } from './segment-cursor.ts';
 
 /** What DMA software uses of the machine it runs on. */
 export interface DmaHost {
@@ -48,9 +49,18 @@ export type HostBridgePolicy = (provider: Bdf, client: Bdf) => boolean;
 
 /** One function's address space, by one provider. Arguments have been checked. */
 export interface DmaDomain {
+  /** How the function reaches memory; absent where that is not for the domain to tell. */
+  readonly segments?: SegmentCursor;
   map(list: PhyRangeList, direction: Direction): MappingRecord | MapRefusal;
   /** Ends a mapping; `done` is completed when no access to it is possible any more. */
   unmap(mapping: MappingRecord, done: Pending<void>): void;
+  /**
+   * Ends bytes `start` to `end` of a mapping's list, for good and at once; `mapping.ended` has them already. Absent
+   * where mappings end whole.
+   */
+  unmapPart?(mapping: MappingRecord, start: number, end: number): void;
+  /** Longest range that can be mapped wherever it lies; absent for any. */
+  readonly maxRangeBytes?: number;
   mapDoorbell(address: PhysAddr): DmaAddr;
 }
 

@@ -6,7 +6,9 @@
 import { usage } from '#emu/base/errors.ts';
 import { type DmaAddr, dmaAddr, offsetBy } from '#emu/base/units.ts';
 import { RangeChain } from './range-chain.ts';
+import { verifyChain } from './range-chain-check.ts';
 import { type Range, RangeCursor } from './range-cursor.ts';
+import type { RangeLayout } from './range-layout.ts';
 
 /** One range of addresses that a device may use. */
 export type DmaRange = Range<DmaAddr>;
@@ -25,9 +27,9 @@ export const dmaCursor = (): RangeCursor<DmaAddr> => new RangeCursor(ZERO);
 export class DmaRangeList {
   readonly #chain: RangeChain;
 
-  /** @param chain storage shared with a list of equal addresses; by default an empty list's */
-  constructor(chain: RangeChain = new RangeChain()) {
-    this.#chain = chain;
+  /** @param storage how ranges are stored, or storage shared with a list of equal addresses */
+  constructor(storage?: RangeLayout | RangeChain) {
+    this.#chain = storage instanceof RangeChain ? storage : new RangeChain(storage);
   }
 
   /** A list of one range. @throws USAGE */
@@ -48,6 +50,17 @@ export class DmaRangeList {
   get sizeBytes(): number {
     return this.#chain.sizeBytes;
   }
+  get layout(): RangeLayout {
+    return this.#chain.layout;
+  }
+  /** Bytes of this list's own entries; 0 where it shares those of another. [PHYR] */
+  get metadataBytes(): number {
+    return this.#chain.metadataBytes;
+  }
+  /** Bytes of its blocks: entries, links, padding, and room for more. */
+  get storageBytes(): number {
+    return this.#chain.storageBytes;
+  }
 
   /** Adds addresses at the end; joins them to the last range where they continue that. @throws USAGE */
   append(address: DmaAddr, sizeBytes: number, flags = 0): this {
@@ -62,17 +75,14 @@ export class DmaRangeList {
   }
 
   address(index: number): DmaAddr {
-    const chunk = this.#chain.chunkOf(index);
-    return offsetBy(ZERO, chunk.address(index - chunk.firstRange));
+    return offsetBy(ZERO, this.#chain.address(index));
   }
   /** Bytes of range `index`. */
   length(index: number): number {
-    const chunk = this.#chain.chunkOf(index);
-    return chunk.length(index - chunk.firstRange);
+    return this.#chain.length(index);
   }
   flags(index: number): number {
-    const chunk = this.#chain.chunkOf(index);
-    return chunk.flags(index - chunk.firstRange);
+    return this.#chain.flags(index);
   }
 
   /** Sets `cursor` before the first range, or before part of the list's bytes. @throws USAGE */
@@ -87,10 +97,24 @@ export class DmaRangeList {
   /** A list of its own with part of the bytes. @throws USAGE beyond the list */
   slice(offsetBytes: number, sizeBytes: number): DmaRangeList {
     const cursor = dmaCursor();
-    const list = new DmaRangeList();
+    const list = new DmaRangeList(this.layout);
     this.open(cursor, offsetBytes, sizeBytes);
     while (cursor.next()) list.appendApart(cursor.address, cursor.length, cursor.flags);
     return list;
+  }
+
+  /** A list of its own in which ranges with equal flags that continue each other are one. */
+  coalesced(layout: RangeLayout = this.layout): DmaRangeList {
+    const cursor = dmaCursor();
+    const list = new DmaRangeList(layout);
+    this.open(cursor);
+    while (cursor.next()) list.append(cursor.address, cursor.length, cursor.flags);
+    return list;
+  }
+
+  /** Reads the whole list for signs of overwriting. @throws INVARIANT that says where */
+  verify(): void {
+    verifyChain(this.#chain);
   }
 
   *[Symbol.iterator](): Iterator<DmaRange> {

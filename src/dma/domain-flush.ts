@@ -9,7 +9,7 @@ import type { Pending } from '#emu/sim/pending.ts';
 import type { CommandRing, Invalidation } from './command-ring.ts';
 import type { DmaHost } from './dma-provider.ts';
 import type { IovaAllocator } from './iova-allocator.ts';
-import { type MappingRecord, MappingState } from './mapping-record.ts';
+import { MappingState } from './mapping-record.ts';
 import { type Sv48Table, TABLE_BYTES } from './sv48-table.ts';
 
 /** The parts of a domain that an unmap changes. */
@@ -19,33 +19,50 @@ interface Domain {
   readonly iovas: IovaAllocator;
 }
 
+/** Addresses that are to be unmapped. */
+export interface FlushSpan {
+  readonly iova: number;
+  readonly iovaBytes: number;
+  /** Set to Gone when no cache holds them. */
+  state: MappingState;
+}
+
 /** Up to so many pages are invalidated one by one; more, as a whole address space. */
 const PAGES_ONE_BY_ONE = 8;
 const PAGE = 4096;
 /** Mappings from this size on take tables out that they leave empty. */
-const PRUNE_BYTES = 2 ** 21;
+export const PRUNE_BYTES: number = 2 ** 21;
 
 export class DomainFlush implements Invalidation {
   readonly #domain: Domain;
   readonly #host: DmaHost;
-  readonly #mapping: MappingRecord;
+  readonly #span: FlushSpan;
   readonly #done: Pending<void>;
+  readonly #keepsIova: boolean;
   #emptied: PhysAddr[] | null = null;
 
-  constructor(domain: Domain, host: DmaHost, mapping: MappingRecord, done: Pending<void>) {
+  /** @param keepsIova whether the addresses stay with whoever has them */
+  constructor(
+    domain: Domain,
+    host: DmaHost,
+    span: FlushSpan,
+    done: Pending<void>,
+    keepsIova = false,
+  ) {
     this.#domain = domain;
     this.#host = host;
-    this.#mapping = mapping;
+    this.#span = span;
     this.#done = done;
+    this.#keepsIova = keepsIova;
   }
 
   get commands(): number {
-    const pages = this.#mapping.iovaBytes / PAGE;
+    const pages = this.#span.iovaBytes / PAGE;
     return pages <= PAGES_ONE_BY_ONE ? pages : 1;
   }
 
   start(ring: CommandRing): void {
-    const { iova, iovaBytes } = this.#mapping;
+    const { iova, iovaBytes } = this.#span;
     if (iovaBytes === 0) return this.#finish();
     if (iovaBytes >= PRUNE_BYTES) this.#emptied = [];
     this.#domain.table.unmap(iova, iovaBytes, this.#emptied);
@@ -53,15 +70,15 @@ export class DomainFlush implements Invalidation {
   }
 
   emit(ring: CommandRing): void {
-    const { iova, iovaBytes } = this.#mapping;
+    const { iova, iovaBytes } = this.#span;
     const { pscid } = this.#domain;
     if (iovaBytes > PAGES_ONE_BY_ONE * PAGE) return ring.invalidateSpace(pscid);
     for (let done = 0; done < iovaBytes; done += PAGE) ring.invalidatePage(pscid, iova + done);
   }
 
   fenced(): void {
-    const { iova, iovaBytes } = this.#mapping;
-    this.#domain.iovas.free(iova, iovaBytes);
+    const { iova, iovaBytes } = this.#span;
+    if (!this.#keepsIova) this.#domain.iovas.free(iova, iovaBytes);
     if (this.#emptied !== null) {
       for (const table of this.#emptied) this.#host.free(table, TABLE_BYTES);
     }
@@ -73,7 +90,7 @@ export class DomainFlush implements Invalidation {
   }
 
   #finish(): void {
-    this.#mapping.state = MappingState.Gone;
+    this.#span.state = MappingState.Gone;
     this.#done.complete();
   }
 }

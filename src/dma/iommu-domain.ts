@@ -1,19 +1,21 @@
 /**
  * One function's address space behind the IOMMU: page table, I/O virtual addresses, and the rules by which
- * a list of segments becomes a list for the device. Strict: an address is free again only when no cache can
- * hold it. [DMAAPI], [RVIOMMU] 6.2
+ * a list of segments becomes a list for the device. An address is free again only when no cache can hold it:
+ * strict, before unmap completes; lazy, with a later flush. [DMAAPI], [RVIOMMU] 6.2
  * @module
  */
 import { EmuError } from '#emu/base/errors.ts';
 import { alignUp, type DmaAddr, dmaAddr, hex, offsetBy, type PhysAddr } from '#emu/base/units.ts';
+import type { Kernel } from '#emu/sim/kernel.ts';
 import type { Pending } from '#emu/sim/pending.ts';
 import type { CommandRing } from './command-ring.ts';
 import type { DmaDomain, DmaHost, DmaLimits } from './dma-provider.ts';
 import { DmaFlag } from './dma-range-list.ts';
-import { DomainFlush } from './domain-flush.ts';
+import { DomainFlush, type FlushSpan, PRUNE_BYTES } from './domain-flush.ts';
+import { FlushPolicy, FlushQueue } from './flush-queue.ts';
 import { IovaAllocator, type Reserved } from './iova-allocator.ts';
 import { Direction, type MapRefusal, MapType } from './mapping.ts';
-import { MappingRecord } from './mapping-record.ts';
+import { MappingRecord, MappingState } from './mapping-record.ts';
 import type { PhyRangeList } from './phy-range-list.ts';
 import type { SegmentCursor } from './segment-cursor.ts';
 import { leafFlags, SV48_LIMIT, Sv48Table } from './sv48-table.ts';
@@ -30,6 +32,8 @@ export interface IommuDomainOptions {
   readonly reserved: readonly Reserved[];
   /** Interrupt doorbells, which keep their physical address. */
   readonly doorbell: Reserved;
+  /** Default strict. */
+  readonly flush?: FlushPolicy;
 }
 
 const PAGE = 4096;
@@ -38,6 +42,10 @@ export class IommuDomain implements DmaDomain {
   readonly pscid: number;
   readonly table: Sv48Table;
   readonly iovas: IovaAllocator;
+  /** What was unmapped and is not flushed yet; null for a strict domain. */
+  readonly flushQueue: FlushQueue | null;
+  readonly granuleBytes: number;
+  readonly segments: SegmentCursor;
   readonly #options: IommuDomainOptions;
   readonly #granule: number;
   readonly #boundary: number;
@@ -52,11 +60,16 @@ export class IommuDomain implements DmaDomain {
     this.#options = options;
     this.pscid = options.pscid;
     this.table = new Sv48Table(options.host);
+    this.granuleBytes = granuleBytes;
+    this.segments = options.segments;
     this.#granule = granuleBytes;
     this.#boundary = limits.boundaryBytes;
     this.#maxSegment = limits.maxSegmentBytes;
     const limit = Math.min(limits.addressLimit, SV48_LIMIT);
     this.iovas = new IovaAllocator({ granuleBytes, limit, reserved });
+    const { host, ring, pscid, flush = FlushPolicy.Strict } = options;
+    const queue = { host, ring, pscid, iovas: this.iovas, path: `iommu domain ${pscid}` };
+    this.flushQueue = flush === FlushPolicy.Lazy ? new FlushQueue(queue) : null;
   }
 
   map(list: PhyRangeList, direction: Direction): MappingRecord | MapRefusal {
@@ -72,7 +85,11 @@ export class IommuDomain implements DmaDomain {
     }
     if (iovaBytes > 0) {
       const iova = this.iovas.allocate(iovaBytes);
-      if (iova < 0) return noMemory(`no I/O virtual addresses for ${hex(iovaBytes)} bytes`);
+      if (iova < 0) {
+        // What waits for a flush may be enough the next time.
+        this.flushQueue?.flush();
+        return noMemory(`no I/O virtual addresses for ${hex(iovaBytes)} bytes`);
+      }
       mapping.iova = iova;
       mapping.iovaBytes = iovaBytes;
     }
@@ -80,13 +97,40 @@ export class IommuDomain implements DmaDomain {
   }
 
   unmap(mapping: MappingRecord, done: Pending<void>): void {
-    new DomainFlush(this, this.#options.host, mapping, done).start(this.#options.ring);
+    this.release(mapping, done);
+  }
+
+  get kernel(): Kernel {
+    return this.#options.host.kernel;
+  }
+
+  /** Unmaps addresses and gives them back, lazily where the domain is lazy. */
+  release(span: FlushSpan, done: Pending<void>): void {
+    const { host, ring } = this.#options;
+    if (this.flushQueue === null) return new DomainFlush(this, host, span, done).start(ring);
+    this.#unmapLazily(this.flushQueue, span);
+    done.complete();
+  }
+
+  /** Unmaps addresses that stay with their owner; `done` when no cache holds them, even where the domain is lazy. */
+  clear(span: FlushSpan, done: Pending<void>): void {
+    const { host, ring } = this.#options;
+    new DomainFlush(this, host, span, done, true).start(ring);
   }
 
   mapDoorbell(address: PhysAddr): DmaAddr {
     const page = offsetBy(address, -(address & (PAGE - 1)));
     const known = this.#doorbells.get(page) ?? this.#addDoorbell(page);
     return offsetBy(known, address - page);
+  }
+
+  #unmapLazily(queue: FlushQueue, span: FlushSpan): void {
+    const { iova, iovaBytes } = span;
+    span.state = MappingState.Gone;
+    if (iovaBytes === 0) return;
+    const emptied: PhysAddr[] | null = iovaBytes >= PRUNE_BYTES ? [] : null;
+    this.table.unmap(iova, iovaBytes, emptied);
+    queue.add(iova, iovaBytes, emptied);
   }
 
   /** Writes the page table and the list for the device; undoes both when memory runs out. */
@@ -164,7 +208,7 @@ export class IommuDomain implements DmaDomain {
   #padding(used: number): number {
     if (this.#options.segments.continues) return 0;
     const padding = distanceTo(used, this.#boundary);
-    return padding < this.#spanBytes() - 1 ? padding : 0;
+    return padding < this.#spanBytes() ? padding : 0;
   }
 
   #addDoorbell(page: PhysAddr): DmaAddr {

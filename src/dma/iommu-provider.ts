@@ -30,6 +30,7 @@ import {
   type HostBridgePolicy,
 } from './dma-provider.ts';
 import { FAULT_RING_LOG2SZ_MINUS_1, FaultLog } from './fault-log.ts';
+import { FlushPolicy } from './flush-queue.ts';
 import { IommuDomain } from './iommu-domain.ts';
 import { IommuPort } from './iommu-port.ts';
 import type { Reserved } from './iova-allocator.ts';
@@ -47,6 +48,8 @@ export interface IommuProviderOptions {
   readonly hostBridgeAllowed?: HostBridgePolicy;
   /** Smallest unit of I/O virtual addresses. Default 4 KiB. */
   readonly granuleBytes?: number;
+  /** Whether unmap waits until no cache holds the addresses, or leaves that to a later flush. Default strict. */
+  readonly flush?: FlushPolicy;
   /** For errors and interrupts. Default `iommu0`. */
   readonly path?: string;
 }
@@ -105,7 +108,7 @@ export class IommuProvider implements DmaProvider {
   }
 
   device(client: Bdf, limits: Partial<DmaLimits> = {}): DmaDevice {
-    const { host, view, doorbell, granuleBytes = 4096 } = this.#options;
+    const { host, view, doorbell, granuleBytes = 4096, flush = FlushPolicy.Strict } = this.#options;
     const policy = this.#options.hostBridgeAllowed ?? (() => false);
     const domain = new IommuDomain({
       host,
@@ -120,6 +123,7 @@ export class IommuProvider implements DmaProvider {
         doorbell,
       ],
       doorbell,
+      flush,
     });
     this.#contexts.set(client, domain.table.root, domain.pscid);
     return new DmaDevice(host.kernel, client, domain);

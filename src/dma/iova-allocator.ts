@@ -84,7 +84,7 @@ export class IovaAllocator {
 
   #units(sizeBytes: number): number {
     const units = Math.ceil(sizeBytes / this.#granuleBytes);
-    return units < ROUNDED_UNITS ? 2 ** orderOf(units) : units;
+    return units < ROUNDED_UNITS ? 1 << orderOf(units) : units;
   }
 
   /** The range freed last in the order of `units`, if it has just that size. */
@@ -155,7 +155,7 @@ function freeGaps(
   const gaps: Gap[] = [];
   let base = granuleBytes;
   for (const window of [...reserved].sort((a, b) => a.base - b.base)) {
-    if (window.base > base) gaps.push({ base, limit: Math.min(window.base, limit) });
+    gaps.push({ base, limit: Math.min(window.base, limit) });
     base = Math.max(base, window.base + window.sizeBytes);
   }
   gaps.push({ base, limit });

@@ -4,9 +4,15 @@
  * @module
  */
 
+import { PageIndex } from './page-index.ts';
+
 /** Orders 0 to 40: all of 2^52 bytes in 4 KiB pages. */
 const ORDERS = 41;
 const NONE = -1;
+/** Pages of a block of each order: a power computed costs ten times as much. */
+const PAGES: Float64Array = Float64Array.from({ length: ORDERS + 1 }, (_, order) => 2 ** order);
+/** Orders up to here are found by counting bits. */
+const BITS = 31;
 
 export class IovaBlocks {
   /** Per order: the free block put in last, or NONE. */
@@ -19,11 +25,11 @@ export class IovaBlocks {
   #nodes = 0;
   #freeNode = NONE;
   /** Node of each free block, by its first page number. */
-  readonly #nodeOf = new Map<number, number>();
+  readonly #nodeOf = new PageIndex();
 
   /** Free blocks. */
   get count(): number {
-    return this.#nodeOf.size;
+    return this.#nodeOf.count;
   }
 
   /**
@@ -41,9 +47,9 @@ export class IovaBlocks {
     while (level > order) {
       level--;
       this.#insert(low, level);
-      low += 2 ** level;
+      low += PAGES[level]!;
     }
-    const unused = 2 ** order - pages;
+    const unused = PAGES[order]! - pages;
     if (unused > 0) this.give(low + pages, unused);
     return low;
   }
@@ -53,9 +59,9 @@ export class IovaBlocks {
     const limit = first + pages;
     for (let at = first; at < limit; ) {
       let order = 0;
-      while (isMultiple(at, 2 ** (order + 1)) && at + 2 ** (order + 1) <= limit) order++;
+      while (isMultiple(at, PAGES[order + 1]!) && at + PAGES[order + 1]! <= limit) order++;
       this.#join(at, order);
-      at += 2 ** order;
+      at += PAGES[order]!;
     }
   }
 
@@ -64,10 +70,10 @@ export class IovaBlocks {
     let low = first;
     let level = order;
     for (; level < ORDERS - 1; level++) {
-      const size = 2 ** level;
+      const size = PAGES[level]!;
       const buddy = isMultiple(low, 2 * size) ? low + size : low - size;
       const node = this.#nodeOf.get(buddy);
-      if (node === undefined || this.#orders[node] !== level) break;
+      if (node === NONE || this.#orders[node] !== level) break;
       this.#remove(node);
       low = Math.min(low, buddy);
     }
@@ -140,8 +146,9 @@ export class IovaBlocks {
 
 /** Exponent of the smallest power of two that is at least `pages`. */
 export function orderOf(pages: number): number {
-  let order = 0;
-  for (let size = 1; size < pages; size *= 2) order++;
+  if (pages <= PAGES[BITS]!) return 32 - Math.clz32(pages - 1);
+  let order = BITS;
+  while (PAGES[order]! < pages) order++;
   return order;
 }
 

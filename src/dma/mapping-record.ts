@@ -3,10 +3,13 @@
  * @module
  */
 
+import type { BouncedRanges } from './bounced-ranges.ts';
+import type { ByteSet } from './byte-set.ts';
 import type { DmaDomain } from './dma-provider.ts';
 import { DmaRangeList } from './dma-range-list.ts';
 import { type Direction, type DmaMapping, MapType } from './mapping.ts';
 import type { PhyRangeList } from './phy-range-list.ts';
+import type { ScatterList } from './scatter-list.ts';
 
 export const MappingState = { Live: 0, Unmapping: 1, Gone: 2 } as const;
 export type MappingState = (typeof MappingState)[keyof typeof MappingState];
@@ -21,17 +24,29 @@ export class MappingRecord implements DmaMapping {
   /** I/O virtual addresses it occupies; none when `iovaBytes` is 0. */
   iova = 0;
   iovaBytes = 0;
+  /** What the device has a copy of, or null. */
+  bounced: BouncedRanges | null = null;
+  /** What a provider without lists mapped, or null. */
+  scatter: ScatterList | null = null;
+  /** Bytes of the list that are the CPU's until they are synced for the device; null for none. */
+  cpuBytes: ByteSet | null = null;
+  /** Bytes unmapped already; null for none. */
+  ended: ByteSet | null = null;
 
-  /** @param ranges the result where it is known already; by default an empty list to be filled */
+  /** @param ranges the result where it is known already; by default an empty list like `source` */
   constructor(
     domain: DmaDomain,
     source: PhyRangeList,
     direction: Direction,
-    ranges: DmaRangeList = new DmaRangeList(),
+    ranges: DmaRangeList = new DmaRangeList(source.layout),
   ) {
     this.domain = domain;
     this.source = source;
     this.direction = direction;
     this.ranges = ranges;
+  }
+
+  get needsSync(): boolean {
+    return this.bounced !== null;
   }
 }

@@ -32,16 +32,24 @@ export interface DmaMapping {
   readonly direction: Direction;
   /** Type of the first range that is peer memory, or NONE when all is host memory. */
   readonly mapType: MapType;
+  /** Whether the device has a copy of some bytes, so that `sync` moves bytes; else it only tells whose turn it is. */
+  readonly needsSync: boolean;
+}
+
+/** Part of a mapping, in bytes of its list. */
+export interface ByteRange {
+  readonly offsetBytes: number;
+  readonly sizeBytes: number;
 }
 
 /** Nothing was mapped. */
 export interface MapRefusal {
   /**
    * EREMOTEIO: peer memory out of this device's reach, for good. ENOMEM: no I/O virtual addresses or no memory
-   * for tables, for now. EINVAL: an empty list, or addresses that nothing decodes. EIO: beyond the
-   * device's address width.
+   * for tables or bounce buffers, for now. EINVAL: an empty list, or addresses that nothing decodes. EIO: beyond the
+   * device's address width. ENODEV: its owner took the memory back.
    */
-  readonly refused: 'EREMOTEIO' | 'ENOMEM' | 'EINVAL' | 'EIO';
+  readonly refused: 'EREMOTEIO' | 'ENOMEM' | 'EINVAL' | 'EIO' | 'ENODEV';
   readonly reason: string;
 }
 

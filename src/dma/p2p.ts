@@ -51,7 +51,7 @@ export const redirects = (fn: PciFunctionView): boolean =>
   fn.acs !== null && (fn.acs & REDIRECTS) !== 0;
 
 /** The function and the bridges above it, nearest first; empty when it is not in the view. */
-function pathUp(view: PciView, from: Bdf): readonly PciFunctionView[] {
+export function pathUp(view: PciView, from: Bdf): readonly PciFunctionView[] {
   const path: PciFunctionView[] = [];
   for (let at: Bdf | null = from; at !== null; ) {
     const bdf: Bdf = at;

@@ -1,86 +1,95 @@
 /**
- * Storage of a range list: 16 bytes a range in chunks of fixed sizes, each ended by a link to the next, so that no
- * list needs one block of memory. Knows nothing of what an address means. [PHYR]
+ * Storage of a range list: blocks of fixed sizes, each with a link to the next, so that no list needs one block
+ * of memory. How a range is stored is its layout's; what an address means is the list's. [PHYR]
  * @module
  */
 import { EmuError, usage } from '#emu/base/errors.ts';
-import { ADDR_LIMIT, hex, PAGE_SIZE, u64 } from '#emu/base/units.ts';
+import { ADDR_LIMIT, hex } from '#emu/base/units.ts';
+import { packedLayout } from './packed-layout.ts';
+import type { RangeLayout } from './range-layout.ts';
 
-/** Bytes that one range occupies: 64-bit address, 32-bit length, 32-bit flags. [PHYR] */
-export const RANGE_BYTES = 16;
-/** Longest range: the largest multiple of a page that 32 bits hold. */
-export const MAX_RANGE_BYTES = 0xffff_f000;
-/** Flag of a link: the slot holds the ordinal of the next chunk instead of a range. */
-export const CHAIN_FLAG = 0x8000_0000;
+export { MAX_RANGE_BYTES, RANGE_BYTES } from './range-layout.ts';
 
-const WORDS = RANGE_BYTES / 4;
-const LENGTH = 2;
-const FLAGS = 3;
-/** Slots of the first, the second and every further chunk, the link's included. 256 slots are one page. */
-const CHUNK_SLOTS: readonly number[] = [4, 32, 256];
-
-/** One block of slots. */
+/** One block of entries. */
 export class Chunk {
   readonly words: Uint32Array;
   /** Position in the list: of the chunk, of its first range, and of that range's first byte. */
   readonly ordinal: number;
   readonly firstRange: number;
   readonly firstByte: number;
-  /** Ranges it can hold; the slot behind them is the link's. */
-  readonly capacity: number;
+  readonly layout: RangeLayout;
+  /** Ranges in it. */
+  count = 0;
+  /** Position that entries do not reach beyond; behind the last of them once the chunk is full. */
+  endAt: number;
   next: Chunk | null = null;
 
-  constructor(ordinal: number, firstRange: number, firstByte: number) {
-    const slots = CHUNK_SLOTS[Math.min(ordinal, CHUNK_SLOTS.length - 1)]!;
-    this.words = new Uint32Array(slots * WORDS);
-    this.capacity = slots - 1;
+  constructor(layout: RangeLayout, ordinal: number, firstRange: number, firstByte: number) {
+    const size = layout.blockWords(ordinal);
+    this.words = new Uint32Array(size);
+    this.endAt = size - layout.linkWords;
+    this.layout = layout;
     this.ordinal = ordinal;
     this.firstRange = firstRange;
     this.firstByte = firstByte;
   }
 
-  address(slot: number): number {
-    return u64(this.words[slot * WORDS]!, this.words[slot * WORDS + 1]!);
-  }
-  length(slot: number): number {
-    return this.words[slot * WORDS + LENGTH]!;
-  }
-  flags(slot: number): number {
-    return this.words[slot * WORDS + FLAGS]!;
-  }
-
-  put(slot: number, address: number, length: number, flags: number): void {
-    const at = slot * WORDS;
-    this.words[at] = address;
-    this.words[at + 1] = address * 2 ** -32;
-    this.words[at + LENGTH] = length;
-    this.words[at + FLAGS] = flags;
-  }
-
-  setLength(slot: number, length: number): void {
-    this.words[slot * WORDS + LENGTH] = length;
-  }
-
   /** Follows the link. @throws INVARIANT when the chain is cut, runs in a circle or is overwritten */
   follow(): Chunk {
-    const { next, capacity } = this;
-    const isLink =
-      this.flags(capacity) === CHAIN_FLAG && this.address(capacity) === this.ordinal + 1;
-    if (isLink && next !== null && next.ordinal === this.ordinal + 1) return next;
-    throw new EmuError('INVARIANT', 'a range list has a broken chain', { chunk: this.ordinal });
+    const { next, ordinal, words } = this;
+    const link = this.layout.link(words);
+    if (link === ordinal + 1 && next !== null && next.ordinal === link) return next;
+    throw new EmuError('INVARIANT', `a range list's chain ${this.#fault(link)}`, {
+      chunk: ordinal,
+      firstRange: this.firstRange,
+      link,
+    });
+  }
+
+  #fault(link: number): string {
+    const { next, ordinal } = this;
+    if (next === null) return `is cut behind chunk ${ordinal}`;
+    if (next.ordinal <= ordinal) {
+      return `runs in a circle: chunk ${ordinal} is followed by ${next.ordinal}`;
+    }
+    const found = link < 0 ? 'is overwritten' : `names chunk ${link}`;
+    return `is broken: the link of chunk ${ordinal} ${found}, and chunk ${next.ordinal} follows`;
   }
 }
 
+/** What is wrong with the entry at `at`, which no list writes. */
+export function corruptEntry(chunk: Chunk, at: number, range?: number): EmuError {
+  const { layout, words, ordinal } = chunk;
+  return new EmuError('INVARIANT', `chunk ${ordinal} of a range list is corrupt at word ${at}`, {
+    chunk: ordinal,
+    word: at,
+    ...(range === undefined ? {} : { range }),
+    address: hex(layout.address(words, at)),
+    length: layout.length(words, at),
+    flags: hex(layout.flags(words, at)),
+  });
+}
+
 export class RangeChain {
+  readonly layout: RangeLayout;
   #count = 0;
   #sizeBytes = 0;
   #head: Chunk | null = null;
   #tail: Chunk | null = null;
+  /** Positions in the tail: of the last entry, and behind it. */
+  #lastAt = 0;
+  #endAt = 0;
+  #entryWords = 0;
+  #storedWords = 0;
   /** Chunk of the latest access by index: sequential access by index costs no walk. */
   #hint: Chunk | null = null;
   /** Ranges that an alias shares: they no longer grow. */
   #sharedCount = 0;
   #isSealed = false;
+
+  constructor(layout: RangeLayout = packedLayout) {
+    this.layout = layout;
+  }
 
   get count(): number {
     return this.#count;
@@ -91,6 +100,14 @@ export class RangeChain {
   /** First chunk, or null for an empty list. */
   get head(): Chunk | null {
     return this.#head;
+  }
+  /** Bytes of its own that the entries take; 0 for an alias. */
+  get metadataBytes(): number {
+    return this.#entryWords * 4;
+  }
+  /** As {@link metadataBytes}, with links, padding and room not used yet. */
+  get storageBytes(): number {
+    return this.#storedWords * 4;
   }
 
   /**
@@ -109,13 +126,26 @@ export class RangeChain {
     this.#push(address, sizeBytes, flags);
   }
 
+  address(index: number): number {
+    const { words, firstRange } = this.chunkOf(index);
+    return this.layout.address(words, this.layout.position(words, index - firstRange));
+  }
+  length(index: number): number {
+    const { words, firstRange } = this.chunkOf(index);
+    return this.layout.length(words, this.layout.position(words, index - firstRange));
+  }
+  flags(index: number): number {
+    const { words, firstRange } = this.chunkOf(index);
+    return this.layout.flags(words, this.layout.position(words, index - firstRange));
+  }
+
   /** Chunk that holds range `index`. @throws USAGE out of range */
   chunkOf(index: number): Chunk {
     if (!(Number.isInteger(index) && index >= 0 && index < this.#count)) {
       throw usage(`range ${index}: expected an index below ${this.#count}`);
     }
     let chunk = this.#hint !== null && this.#hint.firstRange <= index ? this.#hint : this.#head!;
-    while (index >= chunk.firstRange + chunk.capacity) chunk = chunk.follow();
+    while (index >= chunk.firstRange + chunk.count) chunk = chunk.follow();
     this.#hint = chunk;
     return chunk;
   }
@@ -131,7 +161,7 @@ export class RangeChain {
 
   /** A list of the ranges so far that shares their storage and takes no more. Costs the same for any length. */
   alias(): RangeChain {
-    const alias = new RangeChain();
+    const alias = new RangeChain(this.layout);
     alias.#count = this.#count;
     alias.#sizeBytes = this.#sizeBytes;
     alias.#head = this.#head;
@@ -153,8 +183,9 @@ export class RangeChain {
         `range of ${sizeBytes} bytes at ${address}: expected a positive size and an end of at most 2^52`,
       );
     }
-    if (!(Number.isInteger(flags) && flags >= 0 && flags < CHAIN_FLAG)) {
-      throw usage(`range flags ${flags}: expected 31 bits`);
+    const { flagsLimit, name } = this.layout;
+    if (!(Number.isInteger(flags) && flags >= 0 && flags < flagsLimit)) {
+      throw usage(`range flags ${flags}: layout ${name} takes less than ${hex(flagsLimit)}`);
     }
     if (this.#isSealed)
       throw usage('a mapped range list takes no more ranges', { address: hex(address) });
@@ -164,43 +195,77 @@ export class RangeChain {
   #extendLast(address: number, sizeBytes: number, flags: number): number {
     const chunk = this.#tail;
     if (chunk === null || this.#count === this.#sharedCount) return 0;
-    const slot = this.#count - 1 - chunk.firstRange;
-    const last = chunk.address(slot);
-    const length = chunk.length(slot);
-    if (last + length !== address || chunk.flags(slot) !== flags) return 0;
-    const taken = Math.min(sizeBytes, longestPiece(last) - length);
-    chunk.setLength(slot, length + taken);
+    const { layout } = this;
+    const { words } = chunk;
+    const at = this.#lastAt;
+    const last = layout.address(words, at);
+    const length = layout.length(words, at);
+    if (last + length !== address || layout.flags(words, at) !== flags) return 0;
+    const taken = Math.min(sizeBytes, layout.longest(last) - length);
+    if (taken > 0) this.#rewriteLast(chunk, last, length + taken, flags);
     this.#sizeBytes += taken;
     return taken;
   }
 
+  /** Replaces the last entry; a longer one may have to go to a chunk of its own. */
+  #rewriteLast(chunk: Chunk, address: number, length: number, flags: number): void {
+    const at = this.#lastAt;
+    const end = this.layout.put(chunk.words, at, chunk.endAt, address, length, flags);
+    if (end >= 0) {
+      this.#entryWords += end - this.#endAt;
+      this.#endAt = end;
+      return;
+    }
+    const before = this.#sizeBytes - this.layout.length(chunk.words, at);
+    this.layout.erase(chunk.words, at);
+    this.#entryWords -= this.#endAt - at;
+    this.#endAt = at;
+    chunk.count--;
+    this.#grow(this.#count - 1, before);
+    this.#put(address, length, flags);
+  }
+
   #push(address: number, sizeBytes: number, flags: number): void {
     for (let done = 0; done < sizeBytes; ) {
-      const piece = Math.min(sizeBytes - done, longestPiece(address + done));
-      const chunk = this.#room();
-      chunk.put(this.#count - chunk.firstRange, address + done, piece, flags);
+      const piece = Math.min(sizeBytes - done, this.layout.longest(address + done));
+      if (this.#tail === null || !this.#put(address + done, piece, flags)) {
+        this.#grow(this.#count, this.#sizeBytes);
+        this.#put(address + done, piece, flags);
+      }
       this.#count++;
       this.#sizeBytes += piece;
       done += piece;
     }
   }
 
-  /** The last chunk, with a free slot. */
-  #room(): Chunk {
+  /** Writes an entry behind the last; false when the tail has no room. */
+  #put(address: number, length: number, flags: number): boolean {
+    const tail = this.#tail!;
+    const at = this.#endAt;
+    const end = this.layout.put(tail.words, at, tail.endAt, address, length, flags);
+    if (end < 0) return false;
+    tail.count++;
+    this.#lastAt = at;
+    this.#endAt = end;
+    this.#entryWords += end - at;
+    return true;
+  }
+
+  /** Adds a chunk, whose first range will be number `firstRange`. */
+  #grow(firstRange: number, firstByte: number): void {
+    const { layout } = this;
     const tail = this.#tail;
-    if (tail !== null && this.#count < tail.firstRange + tail.capacity) return tail;
     const ordinal = tail === null ? 0 : tail.ordinal + 1;
-    const chunk = new Chunk(ordinal, this.#count, this.#sizeBytes);
+    const chunk = new Chunk(layout, ordinal, firstRange, firstByte);
     if (tail === null) {
       this.#head = chunk;
     } else {
-      tail.put(tail.capacity, ordinal, 0, CHAIN_FLAG);
+      layout.setLink(tail.words, ordinal);
+      tail.endAt = this.#endAt;
       tail.next = chunk;
     }
     this.#tail = chunk;
-    return chunk;
+    this.#endAt = layout.firstAt;
+    this.#storedWords += chunk.words.length;
   }
 }
-
-/** Longest range that starts at `address`: its end is on a page boundary. */
-const longestPiece = (address: number): number => MAX_RANGE_BYTES - (address & (PAGE_SIZE - 1));

@@ -92,6 +92,11 @@ export class SegmentCursor {
     return true;
   }
 
+  /** First address of the BAR that the current segment lies in, or -1 for host memory. */
+  get barBase(): number {
+    return this.type === MapType.None ? -1 : this.#barBase;
+  }
+
   /** Why the current segment, of type NOT_SUPPORTED, cannot be mapped. */
   refusal(): MapRefusal {
     const owner = this.#view.functionAt(this.address);

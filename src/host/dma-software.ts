@@ -3,18 +3,25 @@
  * it, and the provider that drives it or does without. [DMAAPI], [RVIOMMU] 1.0
  * @module
  */
-import type { PhysAddr } from '#emu/base/units.ts';
-import { DirectProvider } from '#emu/dma/direct-provider.ts';
+import { invariant } from '#emu/base/errors.ts';
+import { hex, type PhysAddr } from '#emu/base/units.ts';
+import { BouncePool, DEFAULT_POOL_BYTES, MAX_BOUNCE_BYTES } from '#emu/dma/bounce-pool.ts';
+import { BounceProvider } from '#emu/dma/bounce-provider.ts';
+import { DirectProvider, type DirectProviderOptions } from '#emu/dma/direct-provider.ts';
 import type { DmaHost, DmaProvider } from '#emu/dma/dma-provider.ts';
 import type { FaultLog } from '#emu/dma/fault-log.ts';
 import { hostBridgePolicy } from '#emu/dma/host-bridge-list.ts';
 import { IommuProvider } from '#emu/dma/iommu-provider.ts';
+import { LegacyProvider } from '#emu/dma/legacy-provider.ts';
+import { PassthroughProvider } from '#emu/dma/passthrough-provider.ts';
 import { Iommu } from '#emu/iommu/iommu.ts';
 import type { RootComplex } from '#emu/pcie/root-complex.ts';
 import type { Interrupts } from './interrupts.ts';
 import type { MachineSpec, PhysicalMap, Span } from './machine-spec.ts';
 import type { HostMemory } from './mm.ts';
 import type { PciTree } from './pci-tree.ts';
+
+const FOUR_GIB = 2 ** 32;
 
 /** What DMA software stands on. */
 export interface DmaGround {
@@ -28,38 +35,72 @@ export interface DmaGround {
 /** What a machine has for DMA. */
 export interface DmaSoftware {
   readonly provider: DmaProvider;
-  /** Translation hardware and the log of its faults, or null. */
+  /** Translation hardware, or null. */
   readonly iommu: Iommu | null;
+  /** The log of its faults; null without, and where it lets everything pass. */
   readonly faults: FaultLog | null;
+  /** Memory for copies, or null. */
+  readonly bounce: BouncePool | null;
 }
 
 /** Builds translation hardware if the machine has it, and its driver; `provider.start()` turns it on. */
 export function dmaSoftware(ground: DmaGround, spec: MachineSpec): DmaSoftware {
-  const { root, pci, map } = ground;
+  const iommu = addIommu(ground, spec);
+  const name = spec.dma?.provider ?? 'auto';
+  const isTranslated = iommu !== null && name !== 'direct' && name !== 'bounce';
+  const addresses = isTranslated
+    ? translated(ground, spec, iommu)
+    : untranslated(ground, spec, iommu);
+  if (name !== 'legacy') return addresses;
+  const options = { ...believed(ground, spec), addresses: addresses.provider };
+  return { ...addresses, provider: new LegacyProvider(options) };
+}
+
+/** What every provider works with. */
+function believed({ root, pci }: DmaGround, spec: MachineSpec): DirectProviderOptions {
   // What software believes; whether the root complex forwards is another matter.
   const hostBridgeAllowed = hostBridgePolicy(pci, spec.hostBridgeAllowList, spec.cpu);
-  const iommu = addIommu(ground, spec);
-  if (iommu === null) {
-    const { kernel } = root.fabric;
-    const provider = new DirectProvider({ kernel, view: pci, hostBridgeAllowed });
-    return { provider, iommu, faults: null };
-  }
+  return { kernel: root.fabric.kernel, view: pci, hostBridgeAllowed };
+}
+
+function translated(ground: DmaGround, spec: MachineSpec, iommu: Iommu): DmaSoftware {
   const provider = new IommuProvider({
+    ...believed(ground, spec),
     host: dmaHost(ground),
-    view: pci,
-    registers: map.iommu.base,
-    doorbell: map.doorbell,
-    hostBridgeAllowed,
+    registers: ground.map.iommu.base,
+    doorbell: ground.map.doorbell,
     path: iommu.path,
+    ...(typeof spec.iommu === 'object' && spec.iommu.flush && { flush: spec.iommu.flush }),
   });
-  return { provider, iommu, faults: provider.faults };
+  return { provider, iommu, faults: provider.faults, bounce: null };
+}
+
+function untranslated(ground: DmaGround, spec: MachineSpec, iommu: Iommu | null): DmaSoftware {
+  const options = believed(ground, spec);
+  const { provider: name, forceBounce = false } = spec.dma ?? {};
+  const bounce = name === 'bounce' ? bouncePool(ground, spec) : null;
+  const plain =
+    bounce === null
+      ? new DirectProvider(options)
+      : new BounceProvider({ ...options, pool: bounce, isForced: forceBounce });
+  if (iommu === null) return { provider: plain, iommu, faults: null, bounce };
+  const provider = new PassthroughProvider(dmaHost(ground), ground.map.iommu.base, plain);
+  return { provider, iommu, faults: null, bounce };
+}
+
+/** Takes the pool before anyone else takes memory, and so from the low end. */
+function bouncePool({ mm }: DmaGround, { dma = {} }: MachineSpec): BouncePool {
+  const sizeBytes = dma.bounceBytes ?? DEFAULT_POOL_BYTES;
+  const base = mm.allocate(sizeBytes, MAX_BOUNCE_BYTES);
+  invariant(base + sizeBytes <= FOUR_GIB, `a bounce pool at ${hex(base)}`);
+  return new BouncePool(mm.memory, base, sizeBytes);
 }
 
 /** Puts an IOMMU between the root ports and memory; it is off until its driver turns it on. */
 function addIommu(ground: DmaGround, spec: MachineSpec): Iommu | null {
   const { root, interrupts, map, mm } = ground;
   if (spec.iommu === undefined || spec.iommu === false) return null;
-  const options = spec.iommu === true ? {} : spec.iommu;
+  const { flush: _, ...options } = spec.iommu === true ? {} : spec.iommu;
   const onInterrupt = (address: PhysAddr, data: number): void => {
     if (contains(map.doorbell, address)) interrupts.raise(data);
   };
@@ -70,6 +111,7 @@ function addIommu(ground: DmaGround, spec: MachineSpec): Iommu | null {
   });
   root.addInternal(map.iommu.base, map.iommu.sizeBytes, iommu);
   root.translator = iommu;
+  iommu.drainedAt = () => root.drainedAt();
   return iommu;
 }
 

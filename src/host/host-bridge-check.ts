@@ -3,9 +3,11 @@
  * memory, the doorbell or one another.
  * @module
  */
+import { type EmuError, usage } from '#emu/base/errors.ts';
 import { ADDR_LIMIT, hex } from '#emu/base/units.ts';
 import type { CpuIdentity, HostBridgeRule } from '#emu/dma/host-bridge-list.ts';
 import {
+  type BusOffset,
   type HostBridgeMap,
   type HostBridgeSpec,
   hostBridgeName,
@@ -20,7 +22,8 @@ const MiB = 2 ** 20;
 const FOUR_GIB = 2 ** 32;
 /** Device 0 of a root bus is the host bridge. */
 const MAX_ROOT_PORTS = 31;
-const LAST_ID = 0xffff;
+/** All ones mean that nobody answers. */
+const NOBODY = 0xffff;
 
 /** @throws USAGE */
 export function checkHostBridges(spec: MachineSpec): void {
@@ -59,26 +62,27 @@ function checkBridge(bridge: HostBridgeSpec, index: number, names: Set<string>):
   checkRootPorts(`${at}.rootPorts`, bridge.rootPorts);
   const { identity, busOffset = 0 } = bridge;
   if (identity !== undefined) checkIdentity(`${at}.identity`, identity);
-  const offsets =
-    typeof busOffset === 'number' ? [busOffset] : Object.values(busOffset ?? { no: NaN });
-  for (const offset of offsets) {
-    if (Number.isSafeInteger(offset) && offset % MiB === 0) continue;
+  if (!isOffset(busOffset)) {
     throw expected(`${at}.busOffset`, 'multiples of 1 MiB, one or { low, high }', busOffset);
   }
 }
 
-function checkIdentity(key: string, { vendorId, deviceId }: HostBridgeRule): void {
-  for (const [field, id] of [
-    ['vendorId', vendorId],
-    ['deviceId', deviceId],
-  ] as const) {
-    if (isId(id) && id !== LAST_ID) continue;
+function isOffset(offset: BusOffset): boolean {
+  if (typeof offset === 'number') return Number.isSafeInteger(offset) && offset % MiB === 0;
+  if (offset === null || typeof offset !== 'object') return false;
+  return isOffset(offset.low ?? 0) && isOffset(offset.high ?? 0);
+}
+
+function checkIdentity(key: string, identity: HostBridgeRule): void {
+  if (identity === null || typeof identity !== 'object') {
+    throw expected(key, '{ vendorId, deviceId }', identity);
+  }
+  for (const field of ['vendorId', 'deviceId'] as const) {
+    const id = identity[field];
+    if (id !== undefined && Number.isInteger(id) && id >= 0 && id < NOBODY) continue;
     throw expected(`${key}.${field}`, 'a number below 0xffff', id);
   }
 }
-
-const isId = (id: number | undefined): id is number =>
-  id !== undefined && Number.isInteger(id) && id >= 0 && id <= LAST_ID;
 
 /** What devices below a host bridge see must be apart: its windows, memory and the doorbell. */
 function checkAddresses(spec: MachineSpec, bridges: readonly HostBridgeSpec[]): void {
@@ -100,12 +104,15 @@ function checkSpans(key: string, map: PhysicalMap, { low, high }: HostBridgeMap)
     const { base, sizeBytes, limit, name } = window;
     // A BAR at 0 is one without an address.
     if (base < MiB || base + sizeBytes > limit) {
-      throw expected(key, `${name} on the bus from 1 MiB to ${hex(limit)}`, hex(base));
+      throw misplaced(key, `${name} on the bus from 1 MiB to ${hex(limit)}`, base);
     }
     const hidden = [...others, ...windows.slice(i + 1)].find((other) => overlap(window, other));
-    if (hidden) throw expected(key, `${name} on the bus apart from ${hidden.name}`, hex(base));
+    if (hidden) throw misplaced(key, `${name} on the bus apart from ${hidden.name}`, base);
   }
 }
+
+const misplaced = (key: string, what: string, base: number): EmuError =>
+  usage(`${key}: expected ${what}, got ${base < 0 ? `-${hex(-base)}` : hex(base)}`);
 
 interface Extent {
   readonly base: number;

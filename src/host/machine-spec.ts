@@ -3,6 +3,8 @@
  * @module
  */
 import type { DmaAddr, PhysAddr } from '#emu/base/units.ts';
+import type { CheckerAction } from '#emu/dma/checker.ts';
+import type { FlushPolicy } from '#emu/dma/flush-queue.ts';
 import type { CpuIdentity, HostBridgeRule } from '#emu/dma/host-bridge-list.ts';
 import type { IommuOptions } from '#emu/iommu/iommu.ts';
 import type { DeviceSpec } from '#emu/pcie/device-spec.ts';
@@ -52,8 +54,31 @@ export interface MemorySpec {
   readonly bytesPerSecond?: number;
 }
 
-/** Sizes and times of the IOMMU. */
-export type IommuSpec = Omit<IommuOptions, 'path' | 'onInterrupt' | 'addressBits'>;
+/** Sizes and times of the IOMMU, and how its driver unmaps. */
+export interface IommuSpec extends Omit<IommuOptions, 'path' | 'onInterrupt' | 'addressBits'> {
+  /**
+   * `strict` (default): unmap completes when no cache holds the addresses. `lazy`: at once, and a device may reach the
+   * memory until 256 more unmaps or 10 ms bring a flush. [DMAAPI]
+   */
+  readonly flush?: FlushPolicy;
+}
+
+/** The ways of host software to make memory accessible to devices; `auto` is `iommu` where there is one, else `direct`. */
+export const DMA_PROVIDERS = ['auto', 'direct', 'iommu', 'bounce', 'legacy'] as const;
+export type DmaProviderName = (typeof DMA_PROVIDERS)[number];
+
+/** How host software makes memory accessible to devices. */
+export interface DmaSpec {
+  /**
+   * Default `auto`. `direct`: physical and bus addresses; an IOMMU lets everything pass. `bounce`: as direct, with
+   * copies of what a device does not reach. `legacy`: with the addresses of auto, through scatterlists.
+   */
+  readonly provider?: DmaProviderName;
+  /** Memory below 4 GiB for copies, a multiple of 256 KiB; default 64 MiB. With `bounce` only. */
+  readonly bounceBytes?: number;
+  /** Copy all host memory, also what the device reaches. With `bounce` only. */
+  readonly forceBounce?: boolean;
+}
 
 /**
  * What the root complex does with requests that enter by a root port of `from` and leave by one of `to`. Root
@@ -83,6 +108,7 @@ export interface MachineSpec {
   readonly memory?: MemorySpec;
   /** Default off. */
   readonly iommu?: boolean | IommuSpec;
+  readonly dma?: DmaSpec;
   /**
    * What the root complex really does between root ports: all (default true), none, one policy, or rule by rule
    * over a default of true, later rules over earlier ones. What software believes is `hostBridgeAllowList`.
@@ -94,6 +120,11 @@ export interface MachineSpec {
   readonly hostBridgeAllowList?: readonly HostBridgeRule[];
   /** Some processors are trusted whatever their host bridges are; default one that is not. */
   readonly cpu?: CpuIdentity;
+  /**
+   * Whether wrong use of mappings is looked for, by drivers and by devices. What it finds ends the run, or is collected
+   * in `machine.checker.reports`. Default on in scenarios, else off.
+   */
+  readonly checker?: boolean | { readonly onError?: CheckerAction };
   /** Of ports that say nothing: default `linux` with an IOMMU, else `off`. */
   readonly acs?: AcsPolicy;
   /** 64-bit prefetchable window, a power of two; default 256 GiB. */

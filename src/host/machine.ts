@@ -3,6 +3,8 @@
  * @module
  */
 import { usage } from '#emu/base/errors.ts';
+import type { BouncePool } from '#emu/dma/bounce-pool.ts';
+import { type CheckerAction, DmaChecker } from '#emu/dma/checker.ts';
 import type { DmaProvider } from '#emu/dma/dma-provider.ts';
 import type { FaultLog } from '#emu/dma/fault-log.ts';
 import type { Iommu } from '#emu/iommu/iommu.ts';
@@ -15,6 +17,7 @@ import { Kernel } from '#emu/sim/kernel.ts';
 import type { Pending } from '#emu/sim/pending.ts';
 import type { Process } from '#emu/sim/process.ts';
 import { buildHardware, DEFAULT_MAX_PAYLOAD_BYTES, type Hardware } from './builder.ts';
+import { CallSite } from './call-site.ts';
 import { Cpu } from './cpu.ts';
 import { type DmaSoftware, dmaSoftware } from './dma-software.ts';
 import { enumerate } from './enumeration.ts';
@@ -32,6 +35,8 @@ export interface BuildOptions {
   readonly fidelity?: Fidelity;
   /** Default: the name in the specification, else `machine`. */
   readonly name?: string;
+  /** Whether machines that say nothing are checked; default false. */
+  readonly checker?: boolean;
 }
 
 /** A checked specification, from which machines are built. */
@@ -64,6 +69,8 @@ export class Machine {
   readonly mm: HostMemory;
   readonly interrupts: Interrupts;
   readonly pci: PciTree;
+  /** Who looks for wrong use of mappings, or null. */
+  readonly checker: DmaChecker | null;
   readonly #hardware: Hardware;
   readonly #memory: SparseMemory;
   readonly #dma: DmaSoftware;
@@ -85,6 +92,7 @@ export class Machine {
     this.root.onInterrupt = (data) => this.interrupts.raise(data);
     this.pci = new PciTree(this.root, this.map);
     this.#dma = dmaSoftware(this, spec);
+    this.checker = this.#addChecker(spec.checker ?? options.checker ?? false);
   }
 
   get root(): RootComplex {
@@ -97,6 +105,10 @@ export class Machine {
   /** Translation hardware, or null. */
   get iommu(): Iommu | null {
     return this.#dma.iommu;
+  }
+  /** Memory for copies of what devices do not reach, or null. */
+  get bounce(): BouncePool | null {
+    return this.#dma.bounce;
   }
   /** What the IOMMU's driver has read of its faults, or null. */
   get faults(): FaultLog | null {
@@ -132,9 +144,22 @@ export class Machine {
       throw usage(`${this.name}: expected boot() before function('${name}')`);
     }
     const node = this.pci.node(name);
-    const made = new PciFunction(this, node, (limits) => this.dma.device(node.bdf, limits));
+    const made = new PciFunction(this, node, (limits) => {
+      const device = this.dma.device(node.bdf, limits);
+      this.checker?.attach(device, node.path);
+      return device;
+    });
     this.#functions.set(name, made);
     return made;
+  }
+
+  #addChecker(wanted: boolean | { readonly onError?: CheckerAction }): DmaChecker | null {
+    if (wanted === false) return null;
+    const here = (): CallSite => new CallSite(true);
+    const { onError = 'throw' } = wanted === true ? {} : wanted;
+    const checker = new DmaChecker({ kernel: this.kernel, here, onError });
+    this.fabric.dmaWatch = checker;
+    return checker;
   }
 
   /** The hardware of a device by name, for tests and observers. @throws USAGE that lists what there is */

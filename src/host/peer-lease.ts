@@ -4,11 +4,11 @@
  * @module
  */
 import { EmuError } from '#emu/base/errors.ts';
+import type { ListHold } from '#emu/dma/list-hold.ts';
 import type { PhyRangeList } from '#emu/dma/phy-range-list.ts';
 import type { Kernel } from '#emu/sim/kernel.ts';
 import type { Pending } from '#emu/sim/pending.ts';
 import { CallSite } from './call-site.ts';
-import { type ListHold, setHold } from './list-hold.ts';
 import type { Refusal } from './refusal.ts';
 
 /** What the provider gives a lease. */
@@ -36,7 +36,7 @@ export class PeerLease implements ListHold {
   constructor(list: PhyRangeList, terms: LeaseTerms) {
     this.list = list;
     this.#terms = terms;
-    setHold(list, this);
+    list.hold = this;
   }
 
   get importer(): string {

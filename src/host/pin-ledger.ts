@@ -5,9 +5,9 @@
  */
 import { EmuError } from '#emu/base/errors.ts';
 import { hex } from '#emu/base/units.ts';
+import type { ListHold } from '#emu/dma/list-hold.ts';
 import { PhyFlag, type PhyRangeList, phyCursor } from '#emu/dma/phy-range-list.ts';
 import { CallSite } from './call-site.ts';
-import { holdOf, type ListHold, setHold } from './list-hold.ts';
 import type { PageKeeper } from './page-counts.ts';
 import type { UserAddr } from './user-address.ts';
 
@@ -160,7 +160,7 @@ export class PinLedger {
   open(list: PhyRangeList, request: PinRequest, segments: readonly PinSegment[]): PinRecord {
     const record = new PinRecord(this, list, request, segments);
     record.take();
-    setHold(list, record);
+    list.hold = record;
     this.#live.add(record);
     this.#pinnedBytes += request.sizeBytes;
     return record;
@@ -168,7 +168,7 @@ export class PinLedger {
 
   /** Ends the pin that made `list`. @throws CHECKER for wrong use, with nothing done */
   close(list: PhyRangeList): void {
-    const record = holdOf(list);
+    const record = list.hold;
     if (!(record instanceof PinRecord) || record.list !== list) throw this.#stranger(list);
     record.release();
     this.#live.delete(record);

@@ -4,9 +4,11 @@
  * @module
  */
 import { usage } from '#emu/base/errors.ts';
+import { FlushPolicy } from '#emu/dma/flush-queue.ts';
 import { checkLink } from '#emu/pcie/link.ts';
 import { checkPeerPolicy } from '#emu/pcie/peer-policy.ts';
 import { checkPeerReadTable } from '#emu/pcie/peer-reads.ts';
+import { checkDma } from './dma-check.ts';
 import { checkHostBridges } from './host-bridge-check.ts';
 import {
   type AcsPolicy,
@@ -47,6 +49,8 @@ export function checkMachine(spec: MachineSpec): void {
   checkName('name', spec.name);
   checkMemory(spec);
   checkSizes(spec);
+  checkFlush(spec);
+  checkDma(spec);
   checkAcs('acs', spec.acs);
   checkHostBridges(spec);
   checkPeers(spec);
@@ -64,6 +68,13 @@ function checkMemory({ memory = {} }: MachineSpec): void {
   if (bytesPerSecond !== undefined && !(bytesPerSecond > 0 && bytesPerSecond <= 1e15)) {
     throw expected('memory.bytesPerSecond', 'a rate above 0, up to 1e15', bytesPerSecond);
   }
+}
+
+function checkFlush({ iommu }: MachineSpec): void {
+  const flush = typeof iommu === 'object' && iommu !== null ? iommu.flush : undefined;
+  const policies: readonly unknown[] = Object.values(FlushPolicy);
+  if (flush === undefined || policies.includes(flush)) return;
+  throw expected('iommu.flush', policies.join(' or '), flush);
 }
 
 function checkSizes(spec: MachineSpec): void {

@@ -46,6 +46,8 @@ export class CommandQueue implements Target {
   drainedAt: (() => number) | null = null;
   /** Commands executed. */
   executed = 0;
+  /** Those of them that dropped translations. */
+  invalidations = 0;
   readonly #parts: CommandQueueParts;
   #isScheduled = false;
   /** When the fence at the head may go on; negative when none waits. */
@@ -140,6 +142,7 @@ export class CommandQueue implements Target {
     if (this.#hasReservedInval()) return Outcome.Illegal;
     // Every cached translation is of a host address space: those of guests do not exist.
     if (Iotinval.hiGV.get(this.#hi0) === 1) return Outcome.Done;
+    this.invalidations++;
     const { iotlb } = this.#parts;
     const isSpace = Iotinval.hiPSCV.get(this.#hi0) === 1;
     const pscid = isSpace ? Iotinval.PSCID.get(this.#lo0) : -1;

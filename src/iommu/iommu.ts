@@ -108,6 +108,11 @@ export class Iommu implements Translator, BarHandler {
     return this.#commands.executed;
   }
 
+  /** Commands executed that invalidated cached translations: of a page, an address space or all. */
+  get invalidations(): number {
+    return this.#commands.invalidations;
+  }
+
   /** Who sees faults, or null. */
   set probe(probe: IommuProbe | null) {
     this.#unit.probe = probe;

@@ -112,6 +112,7 @@ export class IommuRegisters {
 
   /** Mask of an index into the queue whose base register is at `offset`. */
   indexMask(offset: number): number {
-    return 2 ** (QueueBase.log2szMinus1.get(this.get(offset)) + 1) - 1;
+    // A shift costs a tenth of a power, and this is done for every command.
+    return 0xffff_ffff >>> (31 - QueueBase.log2szMinus1.get(this.get(offset)));
   }
 }

@@ -59,6 +59,11 @@ export class BarSpace {
     return Math.min(left, sizeBytes);
   }
 
+  /** Memory behind BAR `index`, or null where registers or nothing are. */
+  memory(index: number): SparseMemory | null {
+    return this.#bars.find(({ decode }) => decode.index === index)?.memory ?? null;
+  }
+
   /** Forgets the last hit, as a configuration write demands. */
   refresh(): void {
     this.#hit = null;

@@ -39,7 +39,7 @@ export class Completer {
   /** Whether a BAR takes the request's first byte, and, in timed fidelity, all of it. */
   claims(tlp: Tlp): boolean {
     const found = this.#bars.find(tlp, 0, tlp.sizeBytes || 1);
-    return found >= tlp.sizeBytes || (found > 0 && this.#endpoint.fabric.functional);
+    return found > 0 && (found >= tlp.sizeBytes || this.#endpoint.fabric.functional);
   }
 
   receive(ingress: Port, tlp: Tlp): void {

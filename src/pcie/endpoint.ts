@@ -62,6 +62,7 @@ export class Endpoint implements Component, Target {
   model: object | null = null;
   readonly #requester: DmaRequester;
   readonly #completer: Completer;
+  readonly #bars: BarSpace;
   readonly #msi: Msi | null;
   readonly #msix: Msix | null;
 
@@ -90,6 +91,7 @@ export class Endpoint implements Component, Target {
     this.#msix = spec.msix ? new Msix(this.config, spec.msix, this.#requester) : null;
     const targets = spec.bars.map(({ index, target }) => ({ index, target }));
     const bars = new BarSpace(this.config, targets, this.#msix);
+    this.#bars = bars;
     const latencyPs = spec.completerLatencyPs ?? DEFAULT_COMPLETER_LATENCY_PS;
     this.#completer = new Completer(this, bars, latencyPs);
     this.config.onWrite = () => bars.refresh();
@@ -111,6 +113,11 @@ export class Endpoint implements Component, Target {
     return this.#requester.outstanding;
   }
 
+  /** The function's own memory behind BAR `index`, or null where that has registers: for tests and probes. */
+  barMemory(index: number): SparseMemory | null {
+    return this.#bars.memory(index);
+  }
+
   /** Tells the configuration space what the link trained to. */
   linkUp(link: LinkSpec): void {
     setLinkUp(this.config, link);
@@ -129,6 +136,9 @@ export class Endpoint implements Component, Target {
     client: DmaClient,
     arg: number,
   ): void {
+    if (this.fabric.dmaWatch !== null) {
+      this.fabric.dmaWatch.accessed(this.path, address, sizeBytes, false);
+    }
     this.#requester.transfer(false, address, sizeBytes, into, at, purpose, client, arg);
   }
 
@@ -145,6 +155,9 @@ export class Endpoint implements Component, Target {
     client: DmaClient | null,
     arg: number,
   ): void {
+    if (this.fabric.dmaWatch !== null) {
+      this.fabric.dmaWatch.accessed(this.path, address, sizeBytes, true);
+    }
     this.#requester.transfer(true, address, sizeBytes, from, at, purpose, client, arg);
   }
 

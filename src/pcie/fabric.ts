@@ -6,6 +6,7 @@
 import { PAGE_SIZE } from '#emu/base/units.ts';
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
 import type { Kernel } from '#emu/sim/kernel.ts';
+import type { DmaWatch } from './dma-watch.ts';
 import type { Port } from './port.ts';
 import { type Tlp, TlpPool } from './tlp.ts';
 import { TraceHash } from './trace-hash.ts';
@@ -42,6 +43,7 @@ export class Fabric {
   readonly scratch = new SparseMemory(SCRATCH_BYTES, 'fabric scratch');
   readonly traceHash: TraceHash;
   probe: TlpProbe | null = null;
+  dmaWatch: DmaWatch | null = null;
   /** TLPs that reached their target. */
   delivered = 0;
   /** Link crossings. */
@@ -88,6 +90,7 @@ export class Fabric {
   }
 
   dispose(): void {
+    this.traceHash.seal();
     this.tlps.dispose();
     this.scratch.dispose();
   }

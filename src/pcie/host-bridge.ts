@@ -35,6 +35,9 @@ export interface Addressed {
 
 const BUSES = 256;
 const LAST_BUS = BUSES - 1;
+/** Answers of {@link HostBridges.findBus} that are no root port. */
+export const NO_PORT = -1;
+export const ROOT_BUS = -2;
 const EVERYWHERE = { base: 0, sizeBytes: Number.MAX_SAFE_INTEGER, busOffset: 0 } as const;
 
 export class HostBridge {
@@ -56,7 +59,6 @@ export class HostBridge {
     this.lastBus = options.lastBus ?? LAST_BUS;
     this.bridges = options.bridges;
     this.table = new BridgeTable(options.bridges);
-    for (const bridge of options.bridges) bridge.onWrite = () => this.table.refresh();
   }
 
   /** Function 0 of device 0 of the root bus: the requester of what the CPU asks for. */
@@ -78,6 +80,8 @@ export class HostBridges {
   readonly bridges: readonly ConfigSpace[];
   readonly #byPort: readonly HostBridge[];
   readonly #byBus: readonly (HostBridge | null)[];
+  /** Root port by bus number, {@link ROOT_BUS} or {@link NO_PORT}. */
+  readonly #portOfBus = new Int16Array(BUSES);
   /** Windows of all of them; limits exclusive. */
   readonly #base: Float64Array;
   readonly #limit: Float64Array;
@@ -92,6 +96,7 @@ export class HostBridges {
       return made;
     });
     this.bridges = this.all.flatMap(({ bridges }) => bridges);
+    this.#portOfBus.fill(NO_PORT);
     this.#byPort = this.all.flatMap((one) => one.bridges.map(() => one));
     this.#byBus = Array.from(
       { length: BUSES },
@@ -103,6 +108,10 @@ export class HostBridges {
     this.#limit = Float64Array.from(flat, ({ base, sizeBytes }) => base + sizeBytes);
     this.#offset = Float64Array.from(flat, ({ busOffset = 0 }) => busOffset);
     this.#byWindow = windows.flatMap((list, i) => list.map(() => this.all[i]!));
+    for (const host of this.all) this.#refresh(host);
+    for (const [i, bridge] of this.bridges.entries()) {
+      bridge.onWrite = () => this.#refresh(this.ofPort(i));
+    }
   }
 
   /** The host bridge above a root port. */
@@ -123,17 +132,12 @@ export class HostBridges {
     return this.#byBus[bus] ?? null;
   }
 
-  /** The root port, of all, whose secondary to subordinate range holds `bus`, or -1. */
+  /**
+   * The root port, of all, whose secondary to subordinate range holds `bus`; {@link ROOT_BUS} for a root bus,
+   * {@link NO_PORT} for none.
+   */
   findBus(bus: number): number {
-    const host = this.#byBus[bus] ?? null;
-    if (host === null) return -1;
-    const local = host.table.findBus(bus);
-    return local < 0 ? -1 : host.firstPort + local;
-  }
-
-  isRootBus(bus: number): boolean {
-    const host = this.#byBus[bus] ?? null;
-    return host !== null && host.rootBus === bus;
+    return this.#portOfBus[bus] ?? NO_PORT;
   }
 
   /**
@@ -152,5 +156,15 @@ export class HostBridges {
       return host.firstPort + local;
     }
     return -1;
+  }
+
+  /** Reads the bridges of a host bridge again, which forwards no buses but its own whatever they say. */
+  #refresh({ table, rootBus, lastBus, firstPort }: HostBridge): void {
+    table.refresh();
+    for (let bus = rootBus; bus <= lastBus; bus++) {
+      const local = table.findBus(bus);
+      this.#portOfBus[bus] = local < 0 ? NO_PORT : firstPort + local;
+    }
+    this.#portOfBus[rootBus] = ROOT_BUS;
   }
 }

@@ -29,21 +29,24 @@ export class MemoryServer {
   readonly counters = new Float64Array(4);
   readonly #latencyPs: number;
   readonly #psPerByte: number;
+  readonly #clock: Float64Array;
   #busyUntil = -0.5;
 
-  constructor(timing: MemoryTiming = {}) {
+  /** @param clock of the kernel: times as arguments would be boxed */
+  constructor(clock: Float64Array, timing: MemoryTiming = {}) {
+    this.#clock = clock;
     this.#latencyPs = timing.latencyPs ?? DEFAULT_MEMORY_LATENCY_PS;
     this.#psPerByte = 1e12 / (timing.bytesPerSecond ?? DEFAULT_MEMORY_BYTES_PER_SECOND);
   }
 
   /** Time until a read that starts now has its data, ps. */
-  readPs(nowPs: number, sizeBytes: number): number {
-    return Math.ceil(this.#occupy(nowPs, sizeBytes) - nowPs) + this.#latencyPs;
+  readPs(sizeBytes: number): number {
+    return Math.ceil(this.#occupy(sizeBytes)) + this.#latencyPs;
   }
 
   /** Time for which a write that starts now keeps its receive buffer, ps; 0 while the queue is short. */
-  writePs(nowPs: number, sizeBytes: number): number {
-    const behind = this.#occupy(nowPs, sizeBytes) - nowPs - QUEUE_PS;
+  writePs(sizeBytes: number): number {
+    const behind = this.#occupy(sizeBytes) - QUEUE_PS;
     return behind > 0 ? Math.ceil(behind) : 0;
   }
 
@@ -52,9 +55,11 @@ export class MemoryServer {
     this.counters[slot] = (this.counters[slot] ?? 0) + sizeBytes;
   }
 
-  #occupy(nowPs: number, sizeBytes: number): number {
-    const start = Math.max(this.#busyUntil, nowPs);
+  /** Time until these bytes have passed. */
+  #occupy(sizeBytes: number): number {
+    const now = this.#clock[0]!;
+    const start = this.#busyUntil > now ? this.#busyUntil : now;
     this.#busyUntil = start + sizeBytes * this.#psPerByte;
-    return this.#busyUntil;
+    return this.#busyUntil - now;
   }
 }

@@ -6,13 +6,15 @@
 import { usage } from '#emu/base/errors.ts';
 import { PAGE_SIZE } from '#emu/base/units.ts';
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
+import { DelayLine } from '#emu/sim/delay-line.ts';
+import type { EventArg, Target } from '#emu/sim/kernel.ts';
 import { answerError } from './config-access.ts';
 import { DmaStatus } from './dma-status.ts';
 import { FunctionalPath } from './functional.ts';
 import type { Port } from './port.ts';
 import type { RootComplex } from './root-complex.ts';
 import { completionBytes } from './splitting.ts';
-import { fillCompletionData, type Tlp, TlpKind } from './tlp.ts';
+import { fillCompletionData, Tlp, TlpKind } from './tlp.ts';
 import { TlpRing } from './tlp-ring.ts';
 
 /** How much a root complex keeps of such reads at a time. */
@@ -30,8 +32,10 @@ const MAX_TAGS = 256;
 /** One more than a read within 4 KiB has. */
 const MAX_PIECES = PAGE_SIZE / 64 + 1;
 
-/** State of a piece; a failed one is `Failed` plus its completion status. */
-const Piece = { Waiting: 0, Arrived: 1, Failed: 2 } as const;
+/** State of a piece; a failed one is `Failed` plus its completion status, a lost one was never answered. */
+const Piece = { Waiting: 0, Arrived: 1, Lost: 2, Failed: 3 } as const;
+const TAG_BITS = 8;
+const USES = 2 ** 20;
 
 /** An entry of the table: one read taken over. */
 class OwnedRead {
@@ -69,7 +73,8 @@ class OwnedRead {
   }
 }
 
-export class PeerReads {
+export class PeerReads implements Target {
+  readonly path: string;
   readonly #root: RootComplex;
   readonly #functional: FunctionalPath | null;
   readonly #data: SparseMemory;
@@ -83,11 +88,19 @@ export class PeerReads {
   readonly #owner: (OwnedRead | null)[];
   readonly #piece: Int32Array;
   readonly #left: Int32Array;
+  readonly #tickets: Int32Array;
+  readonly #lines: (DelayLine | null)[];
+  /** Tells one use of a tag from the next. */
+  readonly #uses: Int32Array;
+  /** Completion timeouts, by their length. */
+  readonly #timeouts = new Map<number, DelayLine>();
+  readonly #shown = new Tlp(0);
 
   constructor(root: RootComplex, table: PeerReadTable = {}) {
     const { entries = DEFAULT_ENTRIES, tags = DEFAULT_TAGS } = table;
     checkPeerReadTable(table, 'peerReads');
     this.#root = root;
+    this.path = `${root.path}.peer-reads`;
     this.#functional = root.fabric.functional ? new FunctionalPath(root.fabric) : null;
     this.#data = new SparseMemory(entries * PAGE_SIZE, `${root.path} peer reads`);
     this.#free = Array.from({ length: entries }, (_, i) => new OwnedRead(i * PAGE_SIZE));
@@ -96,6 +109,9 @@ export class PeerReads {
     this.#owner = new Array<OwnedRead | null>(tags).fill(null);
     this.#piece = new Int32Array(tags);
     this.#left = new Int32Array(tags);
+    this.#tickets = new Int32Array(tags);
+    this.#lines = new Array<DelayLine | null>(tags).fill(null);
+    this.#uses = new Int32Array(tags);
   }
 
   /** Entries in use. */
@@ -129,10 +145,31 @@ export class PeerReads {
     }
     this.#owner[tag] = null;
     this.#tags[this.#freeTags++] = tag;
+    this.#lines[tag]?.cancel(this.#tickets[tag]!);
     read.outstanding--;
     this.#answer(read);
     this.#pump();
     return true;
+  }
+
+  /** A piece was never answered, or the quarantine of its tag is over. [PCIE] 2.8 */
+  handle(_op: number, arg: EventArg): void {
+    if (typeof arg !== 'number') return;
+    const tag = arg & ((1 << TAG_BITS) - 1);
+    if (arg >> TAG_BITS !== this.#uses[tag]) return;
+    const read = this.#owner[tag] ?? null;
+    if (read === null) {
+      this.#tags[this.#freeTags++] = tag;
+    } else {
+      this.#report(read, tag);
+      read.states[this.#piece[tag]!] = Piece.Lost;
+      this.#owner[tag] = null;
+      // As long again before the tag is anybody's: whatever was on its way has come by then.
+      this.#tickets[tag] = this.#lines[tag]?.push(arg) ?? 0;
+      read.outstanding--;
+      this.#answer(read);
+    }
+    this.#pump();
   }
 
   /**
@@ -203,7 +240,35 @@ export class PeerReads {
     this.#piece[tag] = piece;
     this.#left[tag] = tlp.sizeBytes;
     read.outstanding++;
+    this.#watch(tag, this.#root.bridges[egress.index]!.completionTimeoutPs);
     egress.send(tlp);
+  }
+
+  #watch(tag: number, delayPs: number): void {
+    const use = (this.#uses[tag]! + 1) % USES;
+    this.#uses[tag] = use;
+    this.#lines[tag] = null;
+    if (delayPs === 0) return;
+    let line = this.#timeouts.get(delayPs);
+    if (!line) {
+      line = new DelayLine(this.#root.fabric.kernel, delayPs, this, 0);
+      this.#timeouts.set(delayPs, line);
+    }
+    this.#lines[tag] = line;
+    this.#tickets[tag] = line.push(tag | (use << TAG_BITS));
+  }
+
+  #report(read: OwnedRead, tag: number): void {
+    const { egress, request } = read;
+    if (egress === null) return;
+    const tlp = this.#shown;
+    tlp.kind = TlpKind.MRd;
+    tlp.requester = this.#root.hosts.portId(egress);
+    tlp.tag = tag;
+    tlp.address = (request?.address ?? 0) + read.end(this.#piece[tag]!) - this.#left[tag]!;
+    tlp.sizeBytes = this.#left[tag]!;
+    tlp.seal();
+    this.#root.fabric.refuse(egress.path, 'completion-timeout', tlp);
   }
 
   /** Sends whatever completions are whole, and retires the read behind the last. */
@@ -246,10 +311,13 @@ export class PeerReads {
     return true;
   }
 
-  /** True when the next bytes will never come: the read ends with their status. */
+  /**
+   * True when the next bytes will never come: the read ends with their status, or in silence where they were
+   * lost, so that its requester runs into a timeout of its own.
+   */
   #sendError(read: OwnedRead, request: Tlp, ingress: Port): boolean {
     const state = read.arrived < read.pieces ? read.states[read.arrived]! : Piece.Waiting;
-    if (state < Piece.Failed) return false;
+    if (state < Piece.Failed) return state === Piece.Lost;
     const status =
       state - Piece.Failed === DmaStatus.CompleterAbort
         ? DmaStatus.CompleterAbort

@@ -88,7 +88,7 @@ export class RootComplex implements Component, Target {
     this.fabric = fabric;
     this.path = path;
     this.memory = options.memory;
-    this.server = new MemoryServer(options.memoryTiming);
+    this.server = new MemoryServer(fabric.kernel.clock, options.memoryTiming);
     this.hosts = new HostBridges(options.hostBridges);
     this.bridges = this.hosts.bridges;
     this.#router = new RootRouter(this, options.dram, options.doorbell);
@@ -250,6 +250,11 @@ export class RootComplex implements Component, Target {
     else kernel.scheduleFar(delayPs, this, op, tlp);
   }
 
+  /** When every write that is translated by now has taken effect, ps: what an IOMMU's fence waits for. */
+  drainedAt(): number {
+    return this.#postedDue.reduce((latest, due) => Math.max(latest, due), 0);
+  }
+
   /** Time until the latest posted write of a root port takes effect. */
   #behindPosted(port: number): number {
     const waitPs = this.#postedDue[port]! - this.fabric.kernel.clock[0]!;
@@ -267,11 +272,11 @@ export class RootComplex implements Component, Target {
 
   /** Delay until a request takes effect: its translation, and behind every earlier posted write. */
   #order(ingress: Port, tlp: Tlp, latencyPs: number): number {
-    const { now } = this.fabric.kernel;
-    const posted = this.#postedDue[ingress.index] ?? 0;
-    const due = Math.max(posted, now + latencyPs);
-    if (tlp.flowClass === FlowClass.Posted) this.#postedDue[ingress.index] = due;
-    return due - now;
+    const waitPs = Math.max(this.#behindPosted(ingress.index), latencyPs);
+    if (tlp.flowClass === FlowClass.Posted) {
+      this.#postedDue[ingress.index] = this.fabric.kernel.clock[0]! + waitPs;
+    }
+    return waitPs;
   }
 
   #opFor(ingress: Port, tlp: Tlp, decision: Decision): number {
@@ -327,14 +332,13 @@ export class RootComplex implements Component, Target {
     }
     this.memory.copyIn(tlp.address, tlp.payloadAt, tlp.sizeBytes);
     this.server.count(true, tlp.purpose, tlp.sizeBytes);
-    const holdPs = this.server.writePs(this.fabric.kernel.now, tlp.sizeBytes);
-    this.#after(holdPs, Op.Release, tlp);
+    this.#after(this.server.writePs(tlp.sizeBytes), Op.Release, tlp);
   }
 
   #read(tlp: Tlp): void {
     this.fabric.arrived(this.path, this.index, tlp);
     this.server.count(false, tlp.purpose, tlp.sizeBytes);
-    this.#after(this.server.readPs(this.fabric.kernel.now, tlp.sizeBytes), Op.Answer, tlp);
+    this.#after(this.server.readPs(tlp.sizeBytes), Op.Answer, tlp);
   }
 
   /** Sends the data of a read back, or all ones, split at the root port's RCB. */

@@ -13,7 +13,7 @@ import type { Pending } from '#emu/sim/pending.ts';
 import type { BarHandler } from './bar-space.ts';
 import { Purpose } from './dma-status.ts';
 import { FunctionalPath } from './functional.ts';
-import type { Addressed } from './host-bridge.ts';
+import { type Addressed, ROOT_BUS } from './host-bridge.ts';
 import type { Port } from './port.ts';
 import type { RootComplex } from './root-complex.ts';
 import { type Tlp, TlpKind } from './tlp.ts';
@@ -146,13 +146,12 @@ export class RootRequester implements Target {
     request.target = target;
     request.value = value;
     const bus = bdfBus(target);
-    const { hosts } = this.#root;
-    if (hosts.isRootBus(bus)) {
+    const index = this.#root.hosts.findBus(bus);
+    if (index === ROOT_BUS) {
       const answer = this.#configureInternal(request);
       this.#answerLater(request, answer, INTERNAL_PS);
       return request;
     }
-    const index = hosts.findBus(bus);
     const port = this.#root.ports[index];
     const bridge = this.#root.bridges[index];
     const isDirect = bridge !== undefined && bridge.secondary === bus;

@@ -7,6 +7,7 @@ import { bdfFromId, dmaAddr, type PhysAddr } from '#emu/base/units.ts';
 import { inWindow, isBelow, PeerPath, peerPath } from './bridge-table.ts';
 import { type Decision, Verdict } from './component.ts';
 import type { ConfigSpace } from './config-space.ts';
+import { ROOT_BUS } from './host-bridge.ts';
 import { PeerTreatment } from './peer-policy.ts';
 import type { Port } from './port.ts';
 import type { RootComplex } from './root-complex.ts';
@@ -138,10 +139,10 @@ export class RootRouter {
   }
 
   #completion(tlp: Tlp, out: Decision): void {
-    const bus = tlp.targetId >>> 8;
     const { hosts, ports } = this.#root;
-    if (hosts.isRootBus(bus)) return out.local();
-    const port = ports[hosts.findBus(bus)];
+    const found = hosts.findBus(tlp.targetId >>> 8);
+    if (found === ROOT_BUS) return out.local();
+    const port = ports[found];
     if (port?.peer) out.forward(port);
     else out.refuse(Verdict.Drop, 'unexpected-completion');
   }

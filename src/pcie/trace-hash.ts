@@ -30,6 +30,7 @@ export class TraceHash {
   }
 
   readonly #clock: Float64Array;
+  #sealed: string | null = null;
 
   /**
    * @param clock [now], ps
@@ -42,6 +43,7 @@ export class TraceHash {
 
   /** 16 hex digits. */
   get digest(): string {
+    if (this.#sealed !== null) return this.#sealed;
     let a = this.#a;
     let b = this.#b;
     for (let at = 0; at < DIGEST_BYTES; at += 4) {
@@ -49,6 +51,11 @@ export class TraceHash {
       b = Math.imul(rotate(b ^ a, 17), PRIME_4);
     }
     return hexWord(a ^ (a >>> 16)) + hexWord(b ^ (b >>> 16));
+  }
+
+  /** Keeps the digest as it is now: the lanes are about to be somebody else's. */
+  seal(): void {
+    this.#sealed = this.digest;
   }
 
   /** Folds one delivery in: what arrived where and when, without its payload. */

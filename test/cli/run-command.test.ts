@@ -176,7 +176,7 @@ test('emu list names scenarios and tells of files that are none', async (context
 });
 
 test('emu alone, --help and --version', async () => {
-  assert.match((await runEmu()).stderr, /expected a command: run, list, bench or conform/);
+  assert.match((await runEmu()).stderr, /expected a command: run, list, p2p, bench or conform/);
   assert.match((await runEmu('--help')).stdout, /emu run \[file\]/);
   assert.match((await runEmu('run', '--help')).stdout, /--fidelity/);
   assert.match((await runEmu('--version')).stdout, /^\d+\.\d+\.\d+\n$/);

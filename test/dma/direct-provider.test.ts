@@ -68,6 +68,8 @@ test('host memory is mapped as it is, sharing the storage of the list', () => {
   assert.equal(mapping.source, list);
   assert.equal(mapping.direction, Bidirectional);
   assert.throws(() => mapping.ranges.append(mapping.ranges.address(0), 1), hasCode('USAGE'));
+  assert.throws(() => list.append(physAddr(0x9000_0064), 100), hasCode('CHECKER'));
+  device.unmap(mapping);
   list.append(physAddr(0x9000_0064), 100);
   assert.equal(mapping.ranges.sizeBytes, 8292);
 });

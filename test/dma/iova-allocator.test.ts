@@ -86,6 +86,23 @@ test('freed small blocks are kept, and given up when room runs out', () => {
   assert.equal(iovas.allocate(2 ** 19), 2 ** 19, 'the kept pages were joined again');
 });
 
+test('addresses above 4 GiB are not used while kept blocks can make room below', () => {
+  const iovas = allocator(2 ** 40, [{ base: 2 ** 20, sizeBytes: 4 * GIB - 2 ** 20 }]);
+  const pages = Array.from({ length: 255 }, () => iovas.allocate(PAGE));
+  for (const page of pages) iovas.free(page, PAGE);
+  assert.equal(iovas.allocate(2 ** 19), 2 ** 19);
+  assert.ok(iovas.allocate(PAGE) < 2 ** 19);
+});
+
+test('a freed range is used again for its own size only', () => {
+  const iovas = allocator();
+  const first = iovas.allocate(40 * PAGE);
+  iovas.free(first, 40 * PAGE);
+  const larger = iovas.allocate(60 * PAGE);
+  assert.notEqual(larger, first);
+  assert.equal(iovas.allocate(40 * PAGE), first);
+});
+
 interface Live {
   readonly iova: number;
   readonly bytes: number;

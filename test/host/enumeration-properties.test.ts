@@ -6,12 +6,19 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import fc from 'fast-check';
-import { bdfBus } from '#emu/base/units.ts';
+import { EmuError } from '#emu/base/errors.ts';
+import { bdfBus, offsetBy } from '#emu/base/units.ts';
 import { type Machine, machine } from '#emu/host/machine.ts';
-import { type PortSpec, pcieSwitch } from '#emu/host/machine-spec.ts';
+import {
+  type BusOffset,
+  type MachineSpec,
+  type PortSpec,
+  pcieSwitch,
+} from '#emu/host/machine-spec.ts';
 import type { BridgeWindow, PciNode } from '#emu/host/pci-node.ts';
 import { physicalMap } from '#emu/host/physical-map.ts';
 import type { BarSpec } from '#emu/pcie/config-header.ts';
+import type { Pending } from '#emu/sim/pending.ts';
 import { plainDevice } from '#test/support/plain-device.ts';
 
 const MiB = 2 ** 20;
@@ -75,7 +82,7 @@ function rangesOn(nodes: readonly PciNode[], pool: 'low' | 'high'): Range[] {
   return nodes.flatMap(({ bars, [pool]: window }) => [
     ...bars
       .filter((bar) => (bar.width === 64 && bar.prefetchable ? 'high' : 'low') === pool)
-      .map(({ address, sizeBytes }) => ({ base: address, limit: address + sizeBytes })),
+      .map(({ busAddress, sizeBytes }) => ({ base: busAddress, limit: busAddress + sizeBytes })),
     ...(window.limit > window.base ? [window] : []),
   ]);
 }
@@ -105,16 +112,23 @@ function checkBuses(node: PciNode): void {
 }
 
 function checkTree(built: Machine): void {
-  const { low, high } = physicalMap(built.spec);
-  for (const pool of ['low', 'high'] as const) {
-    const span = pool === 'low' ? low : high;
-    const all = rangesOn(built.pci.roots, pool);
-    checkDisjoint(all);
-    const whole = { base: span.base, limit: span.base + span.sizeBytes };
-    assert.ok(all.every((range) => inside(range, whole)));
+  for (const [i, map] of physicalMap(built.spec).hostBridges.entries()) {
+    const roots = built.pci.roots.filter(({ hostBridge }) => hostBridge === i);
+    for (const pool of ['low', 'high'] as const) {
+      const { busBase, sizeBytes } = map[pool];
+      const all = rangesOn(roots, pool);
+      checkDisjoint(all);
+      const whole = { base: busBase, limit: busBase + sizeBytes };
+      assert.ok(all.every((range) => inside(range, whole)));
+    }
+    for (const node of roots) {
+      assert.equal(bdfBus(node.bdf), map.rootBus);
+      if (node.isBridge) assert.ok(node.subordinate <= map.lastBus);
+    }
   }
+  checkCpuAddresses(built);
   for (const node of built.pci.nodes) {
-    for (const { address, sizeBytes } of node.bars) assert.equal(address % sizeBytes, 0);
+    for (const { busAddress, sizeBytes } of node.bars) assert.equal(busAddress % sizeBytes, 0);
     if (!node.isBridge) continue;
     checkBuses(node);
     checkWindow(node.low, rangesOn(node.children, 'low'));
@@ -122,16 +136,32 @@ function checkTree(built: Machine): void {
   }
 }
 
+/** As the CPU sees them, BARs of all host bridges are apart, each in the window of its own. */
+function checkCpuAddresses(built: Machine): void {
+  const { hostBridges } = physicalMap(built.spec);
+  const bars = built.pci.nodes.flatMap((node) => node.bars.map((bar) => ({ node, bar })));
+  checkDisjoint(
+    bars.map(({ bar: { address, sizeBytes } }) => ({ base: address, limit: address + sizeBytes })),
+  );
+  for (const { node, bar } of bars) {
+    const map = hostBridges[node.hostBridge]!;
+    const { base, busBase, sizeBytes } = bar.width === 64 && bar.prefetchable ? map.high : map.low;
+    assert.equal(bar.busAddress - bar.address, busBase - base);
+    assert.ok(bar.address >= base && bar.address + bar.sizeBytes <= base + sizeBytes);
+  }
+}
+
 /** The hardware decodes what the host believes. */
 function checkHardware(built: Machine): void {
   for (const [name, endpoint] of built.endpoints) {
-    const host = built.pci.node(name).bars.map(({ index, address }) => [index, address]);
+    const host = built.pci.node(name).bars.map(({ index, busAddress }) => [index, busAddress]);
     const hardware = endpoint.config.bars.map(({ index, base }) => [index, base]);
     assert.deepEqual(hardware, host);
     assert.ok(endpoint.config.bars.every(({ enabled }) => enabled));
   }
+  const ports = built.pci.roots.filter(({ isBridge }) => isBridge);
   for (const [i, bridge] of built.root.bridges.entries()) {
-    const node = built.pci.roots[i + 1]!;
+    const node = ports[i]!;
     assert.deepEqual([bridge.secondary, bridge.subordinate], [node.secondary, node.subordinate]);
     if (node.high.limit > node.high.base) {
       assert.deepEqual([bridge.prefBase, bridge.prefLimit + 1], [node.high.base, node.high.limit]);
@@ -142,22 +172,95 @@ function checkHardware(built: Machine): void {
   }
 }
 
+/** Boots a machine of random trees, unless they do not fit, and checks all of it. */
+function checkMachine(spec: MachineSpec): void {
+  const built = machine(spec).build({ fidelity: 'functional' });
+  try {
+    const booted = built.boot();
+    built.kernel.run();
+    if (hasFailed(booted)) return fc.pre(false);
+    checkTree(built);
+    checkHardware(built);
+    checkLoads(built);
+    assert.deepEqual(built.kernel.outstanding(), []);
+  } finally {
+    built.dispose();
+  }
+}
+
+/** Random trees may be too large: only that is an excuse. */
+function hasFailed(booted: Pending<void>): boolean {
+  try {
+    return booted.value !== undefined;
+  } catch (error) {
+    assert.ok(error instanceof EmuError && error.code === 'USAGE', String(error));
+    assert.match(error.message, /does not fit|at most \d+ buses/);
+    return true;
+  }
+}
+
+/** A load of the CPU arrives at the function that has the BAR, at its offset. */
+function checkLoads({ cpu, kernel, pci }: Machine): void {
+  for (const { address, sizeBytes } of pci.nodes.flatMap(({ bars }) => bars)) {
+    const reads = [0, sizeBytes - 4].map((offset) => ({
+      offset,
+      read: cpu.read32(offsetBy(address, offset)),
+    }));
+    kernel.run();
+    for (const { offset, read } of reads) {
+      const low = offset & 0xff;
+      const value = (low | ((low + 1) << 8) | ((low + 2) << 16) | ((low + 3) << 24)) >>> 0;
+      assert.equal(read.value, value);
+    }
+  }
+}
+
 it('holds on random trees', () => {
   const trees = fc.array(port, { minLength: 1, maxLength: 4 });
   fc.assert(
-    fc.property(trees, (rootPorts) => {
-      const built = machine({ rootPorts }).build({ fidelity: 'functional' });
-      try {
-        const booted = built.boot();
-        built.kernel.run();
-        assert.equal(booted.value, undefined);
-        checkTree(built);
-        checkHardware(built);
-        assert.deepEqual(built.kernel.outstanding(), []);
-      } finally {
-        built.dispose();
-      }
+    fc.property(trees, (rootPorts) => checkMachine({ rootPorts })),
+    { numRuns: 60 },
+  );
+});
+
+const DOORBELL = 0x2800_0000;
+const DRAM_BASE = 0x8000_0000;
+const WINDOW = 2 ** 42;
+const LOW_BASE = 0x4000_0000;
+
+/** Bus addresses of a share of both windows, in MiB, clear of memory and the doorbell. */
+function offsets(index: number, parts: number): fc.Arbitrary<BusOffset> {
+  const lowBytes = 2 ** 30 / parts;
+  const lowBase = LOW_BASE + index * lowBytes;
+  const highBase = WINDOW + (index * WINDOW) / parts;
+  const range = (from: number, limit: number) =>
+    fc.integer({ min: from / MiB, max: limit / MiB - 1 }).map((mib) => mib * MiB);
+  const low = fc.oneof(
+    range(MiB, DOORBELL - lowBytes),
+    range(DOORBELL + MiB, DRAM_BASE - lowBytes),
+  );
+  return fc.oneof(
+    fc.constant(0),
+    fc.record({
+      low: low.map((base) => base - lowBase),
+      high: range(8 * 2 ** 30, 2 ** 51).map((base) => base - highBase),
     }),
+  );
+}
+
+it('holds below several host bridges, each with bus addresses of its own', () => {
+  const trees = fc.array(port, { minLength: 1, maxLength: 2 });
+  const bridges = fc
+    .integer({ min: 2, max: 3 })
+    .chain((count) =>
+      fc.tuple(
+        ...Array.from({ length: count }, (_, i) =>
+          fc.record({ rootPorts: trees, busOffset: offsets(i, count === 2 ? 2 : 4) }),
+        ),
+      ),
+    );
+  fc.assert(
+    fc.property(bridges, (hostBridges) => checkMachine({ mmioWindowBytes: WINDOW, hostBridges })),
     { numRuns: 60 },
   );
 });

@@ -5,7 +5,6 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { EmuError } from '#emu/base/errors.ts';
 import { Access } from '#emu/host/area-map.ts';
-import { holdOf } from '#emu/host/list-hold.ts';
 import type { PeerLease } from '#emu/host/peer-lease.ts';
 import type { PeerMemory } from '#emu/host/peer-memory.ts';
 import type { LeaseRequest, PeerProvider } from '#emu/host/peer-provider.ts';
@@ -53,7 +52,7 @@ describe('leases', () => {
       [GPU_BAR + PAGE, 2 * PAGE],
       [GPU_BAR + MiB, 2 * PAGE],
     ]);
-    assert.equal(holdOf(lease.list), lease);
+    assert.equal(lease.list.hold, lease);
     assert.deepEqual([lease.admit(), lease.isWritable, lease.importer], [null, true, 'nic0']);
     assert.deepEqual(provider.leases, [lease]);
     lease.release();

@@ -12,7 +12,6 @@ import { PhyFlag, PhyRangeList } from '#emu/dma/phy-range-list.ts';
 import { AddressSpace } from '#emu/host/address-space.ts';
 import { Access } from '#emu/host/area-map.ts';
 import { siteOf } from '#emu/host/call-site.ts';
-import { holdOf } from '#emu/host/list-hold.ts';
 import { PageBytes } from '#emu/host/page-tables.ts';
 import { PinLedger } from '#emu/host/pin-ledger.ts';
 import { type PinFlags, pinUserPages, unpinUserPages } from '#emu/host/pinning.ts';
@@ -267,7 +266,7 @@ describe('wrong use of a pin', () => {
 
   it('is caught: unpin while mapped for a device', () => {
     const { space, at, list } = setUp();
-    const hold = holdOf(list)!;
+    const hold = list.hold!;
     assert.equal(hold.admit(), null);
     assert.deepEqual([hold.isRevoked, hold.isWritable, hold.mappings], [false, false, 0]);
     hold.mapped();

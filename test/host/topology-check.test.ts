@@ -134,6 +134,118 @@ const cases: readonly [name: string, spec: object, message: string][] = [
     withPort({ peerForwarding: 'yes' }),
     "peerForwarding: expected true, false, a policy or rules, got 'yes'",
   ],
+  [
+    'forwarding with a policy that cannot be',
+    withPort({ peerForwarding: { splitReadBytes: 65 } }),
+    'peerForwarding.splitReadBytes: expected a power of two, 64 to 4096, got 65',
+  ],
+  [
+    'forwarding from no root port',
+    withPort({ peerForwarding: [{ from: [0, 3], allowed: false }] }),
+    'peerForwarding[0].from: expected the index of a root port, 0 to 0, got 3',
+  ],
+  [
+    'a table for reads without entries',
+    withPort({ peerReads: { entries: 0 } }),
+    'peerReads.entries: expected 1 to 256, got 0',
+  ],
+];
+
+const bridges = (...hostBridges: object[]): object => ({ rootPorts: undefined, hostBridges });
+const bridge = (rest: object = {}): object => ({ rootPorts: [{}], ...rest });
+const bridgeCases: readonly [name: string, spec: object, message: string][] = [
+  [
+    'both ways to give root ports',
+    { rootPorts: [{}], hostBridges: [bridge()] },
+    "hostBridges: expected either rootPorts or hostBridges, got 'both'",
+  ],
+  ['neither', { rootPorts: undefined }, 'rootPorts: expected 1 to 31 root ports, got none'],
+  ['no host bridge', bridges(), 'hostBridges: expected 1 to 16 host bridges, got none'],
+  [
+    'too many host bridges',
+    bridges(...Array.from({ length: 17 }, () => bridge())),
+    'hostBridges: expected at most 16 host bridges, got 17',
+  ],
+  [
+    'a host bridge without root ports',
+    bridges(bridge(), { rootPorts: [] }),
+    'hostBridges[1].rootPorts: expected 1 to 31 root ports, got none',
+  ],
+  [
+    'a port that cannot be below a host bridge',
+    bridges(bridge(), { rootPorts: [{ acs: 'on' }] }),
+    "hostBridges[1].rootPorts[0].acs: expected 'linux', 'off' or ACS Control bits up to 0x7f, got 'on'",
+  ],
+  [
+    'one device below two host bridges',
+    bridges({ rootPorts: [{ device: shared }] }, { rootPorts: [{ device: shared }] }),
+    'hostBridges[1].rootPorts[0].device: expected a device of its own, got the one that is in hostBridges[0].rootPorts[0].device',
+  ],
+  [
+    'a host bridge named as another',
+    bridges(bridge({ name: 'rc1' }), bridge()),
+    "hostBridges[1].name: expected a name no other host bridge has, got 'rc1'",
+  ],
+  [
+    'an identity that means nobody',
+    bridges(bridge({ identity: { vendorId: 0xffff, deviceId: 1 } })),
+    'hostBridges[0].identity.vendorId: expected a number below 0xffff, got 65535',
+  ],
+  [
+    'an identity that is none',
+    bridges(bridge({ identity: null })),
+    'hostBridges[0].identity: expected { vendorId, deviceId }, got null',
+  ],
+  [
+    'an offset in words',
+    bridges(bridge({ busOffset: { low: 'much' } })),
+    'hostBridges[0].busOffset: expected multiples of 1 MiB, one or { low, high }, got an object',
+  ],
+  [
+    'an offset of no whole MiB',
+    bridges(bridge({ busOffset: 4096 })),
+    'hostBridges[0].busOffset: expected multiples of 1 MiB, one or { low, high }, got 4096',
+  ],
+  [
+    'bus addresses of 32-bit BARs beyond 4 GiB',
+    bridges(bridge({ busOffset: 2 ** 40 })),
+    'hostBridges[0].busOffset: expected the 32-bit window on the bus from 1 MiB to 0x100000000, got 0x10040000000',
+  ],
+  [
+    'bus addresses at 0',
+    bridges(bridge({ busOffset: { low: -0x4000_0000 } })),
+    'hostBridges[0].busOffset: expected the 32-bit window on the bus from 1 MiB to 0x100000000, got 0x0',
+  ],
+  [
+    'bus addresses below 0',
+    bridges(bridge({ busOffset: { high: -(2 ** 40) } })),
+    'hostBridges[0].busOffset: expected the 64-bit window on the bus from 1 MiB to 0x10000000000000, got -0xc000000000',
+  ],
+  [
+    'bus addresses that hide DRAM',
+    bridges(bridge(), bridge({ busOffset: { low: 0x1000_0000 } })),
+    'hostBridges[1].busOffset: expected the 32-bit window on the bus apart from DRAM, got 0x70000000',
+  ],
+  [
+    'bus addresses that hide the doorbell',
+    bridges(bridge({ busOffset: { low: -0x2000_0000 } }), bridge()),
+    'hostBridges[0].busOffset: expected the 32-bit window on the bus apart from the doorbell, got 0x20000000',
+  ],
+  [
+    'two windows at the same bus addresses',
+    bridges(bridge({ busOffset: { high: 0x4000_0000 - 0x40_0000_0000 } })),
+    'hostBridges[0].busOffset: expected the 32-bit window on the bus apart from the 64-bit window, got 0x40000000',
+  ],
+  [
+    'a list of host bridges without a vendor',
+    withPort({ hostBridgeAllowList: [{ deviceId: 5 }] }),
+    'hostBridgeAllowList[0].vendorId: expected a number below 0xffff, got undefined',
+  ],
+  [
+    'a processor without a family',
+    withPort({ cpu: { vendor: 'amd' } }),
+    'cpu: expected { vendor, family }, got an object',
+  ],
 ];
 
 describe('topology check', () => {
@@ -144,7 +256,16 @@ describe('topology check', () => {
     assert.equal(refusal(ports({ device: [plainDevice('a')] })), 'accepted');
   });
 
-  for (const [name, spec, message] of cases) {
+  it('accepts host bridges with bus addresses of their own', () => {
+    const spec = bridges(
+      bridge({ name: 'left', busOffset: -0x1000_0000 }),
+      bridge({ busOffset: { high: 2 ** 40 }, identity: { vendorId: 0x8086, deviceId: 0x2f00 } }),
+    );
+    const rest = { peerForwarding: [{ to: 1, reads: 'refuse' }, { bytesPerSecond: 1e9 }] };
+    assert.equal(refusal({ ...spec, ...rest }), 'accepted');
+  });
+
+  for (const [name, spec, message] of [...cases, ...bridgeCases]) {
     it(`refuses ${name}`, () => assert.equal(refusal(spec), message));
   }
 

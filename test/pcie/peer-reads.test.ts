@@ -258,7 +258,8 @@ it('refuses completions that no piece waits for', () => {
 });
 
 it('lets go of what is never answered, and refuses what comes too late', () => {
-  const one = policed({ splitReadBytes: 64 }, { endpoint: { completerLatencyPs: 1e9 } });
+  const peerReads = { tags: 4 };
+  const one = policed({ splitReadBytes: 64 }, { endpoint: { completerLatencyPs: 1e9 }, peerReads });
   const far = one.endpoints[2]!;
   const bridge = one.root.bridges[FAR]!;
   bridge.write(bridge.capability(CapabilityId.Pcie) + Pcie.DevCtl2, 2, 1);
@@ -271,4 +272,55 @@ it('lets go of what is never answered, and refuses what comes too late', () => {
   assert.equal(transfer(one, false, far.bar, 5000), Ok);
   assert.deepEqual(bytesOf(one.endpoints[0]!.memory, 0, 5000), bytes);
   one.dispose();
+});
+
+it('refuses completions with more than was asked, and still takes the right ones', () => {
+  const one = policed({ splitReadBytes: 64 }, { endpoint: { completerLatencyPs: 1e6 } });
+  const [near, , far] = one.endpoints;
+  const bytes = pattern(far!.memory, 0, 64);
+  const client = new Outcomes();
+  near!.endpoint.read(far!.bar, 64, near!.memory, 0, Data, client, 0);
+  one.fabric.probe = {
+    sent: (port, { kind, tag, requester }) => {
+      if (port.path !== 'rc0.port1' || kind !== TlpKind.MRd) return;
+      const tlp = one.fabric.tlps.take();
+      Object.assign(tlp, { kind: TlpKind.CplD, status: Ok, tag, targetId: requester });
+      Object.assign(tlp, { sizeBytes: 128, byteCount: 128, lowerAddress: 0 });
+      tlp.seal();
+      far!.endpoint.port.send(tlp);
+    },
+    delivered: () => {},
+    refused: () => {},
+  };
+  one.kernel.run();
+  assert.equal(one.fabric.errors.get('rc0.port1 unexpected-completion'), 1);
+  assert.deepEqual(client.statuses, [Ok]);
+  assert.deepEqual(bytesOf(near!.memory, 0, 64), bytes);
+  one.dispose();
+});
+
+it('carries reads of no bytes, and how they fail', () => {
+  for (const [command, kinds] of [
+    [6, [TlpKind.CplD]],
+    [4, [TlpKind.Cpl]],
+  ] as const) {
+    const one = policed({ splitReadBytes: 64 });
+    const [near, , far] = one.endpoints;
+    far!.endpoint.config.write(Header.Command, 2, command);
+    const seen = watch(one);
+    const flush = one.fabric.tlps.take();
+    Object.assign(flush, { kind: TlpKind.MRd, requester: near!.endpoint.id, tag: 9, sizeBytes: 0 });
+    flush.address = far!.bar + 64;
+    flush.seal();
+    near!.endpoint.port.send(flush);
+    one.kernel.run();
+    const answers = seen.filter(({ port }) => port === 'rc0.port0').map(({ tlp }) => tlp);
+    assert.deepEqual(
+      answers.map(({ kind }) => kind),
+      kinds,
+    );
+    assert.deepEqual([answers[0]?.tag, answers[0]?.payloadBytes], [9, 0]);
+    assert.deepEqual([one.root.peerReadsInUse, one.fabric.tlps.inUse], [0, 0]);
+    one.dispose();
+  }
 });

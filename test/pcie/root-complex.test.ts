@@ -5,6 +5,7 @@ import { bdf, dmaAddr, physAddr } from '#emu/base/units.ts';
 import { AcsBit } from '#emu/pcie/config-registers.ts';
 import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';
+import { LinkCounter } from '#emu/pcie/port.ts';
 import type { Translator } from '#emu/pcie/translator.ts';
 import type { Pending } from '#emu/sim/pending.ts';
 import {
@@ -142,6 +143,17 @@ test('a posted write waits for the slow translation of an earlier one; interrupt
   a!.endpoint.write(dmaAddr(DOORBELL), 4, a!.memory, 0, Data, null, 0);
   one.kernel.run();
   assert.ok(orderKept, 'the interrupt overtook the data');
+});
+
+test('a translated address above 4 GiB makes the header longer', () => {
+  const one = smallFabric();
+  const [a, , far] = one.endpoints;
+  one.root.translator = slowFirstPage(far!.bar);
+  const bytes = (): number => one.root.ports[1]!.counters[LinkCounter.wireBytes]!;
+  a!.endpoint.write(dmaAddr(IOVA), 256, a!.memory, 0, Data, null, 0);
+  one.kernel.run();
+  assert.equal(one.switch.upstream.counters[LinkCounter.wireBytes], 256 + 12 + 8);
+  assert.equal(bytes(), 256 + 16 + 8);
 });
 
 test('more CPU reads than tags wait their turn', () => {

@@ -38,3 +38,16 @@ test('any bit of payload, the address, the size and the time all change it', () 
   for (const change of changes) seen.add(digest(change));
   assert.equal(seen.size, changes.length + 1);
 });
+
+test('the digest outlives its fabric, whoever gets the memory then', () => {
+  const one = smallFabric();
+  const [a, b] = one.endpoints;
+  pattern(a!.memory, 0, 4096);
+  a!.endpoint.write(b!.bar, 4096, a!.memory, 0, Purpose.Data, null, 0);
+  one.kernel.run();
+  const before = one.fabric.traceHash.digest;
+  one.dispose();
+  const other = smallFabric();
+  pattern(other.host, 0x8000_0000, 4096);
+  assert.equal(one.fabric.traceHash.digest, before);
+});

@@ -56,7 +56,7 @@ export class AdminQueue {
   /** Identify into the whole of `buffer`. [NVME] 5.17 */
   *identify(cns: number, nsid: number, buffer: DmaBuffer): Process<void> {
     const fields = this.prepare(AdminOpcode.Identify, nsid);
-    fields.prp1 = buffer.dma;
+    fields.pointTo(buffer.dma);
     fields.cdw10 = IdentifyCdw10.CNS.of(cns);
     yield* this.expect(`Identify ${cns}`);
   }

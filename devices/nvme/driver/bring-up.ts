@@ -180,13 +180,13 @@ export function* firstNamespace(
 export function* createQueues(admin: AdminQueue, pair: QueuePair): Process<void> {
   const size = QueueCdw10.QID.of(pair.id) | QueueCdw10.QSIZE.of(pair.entries - 1);
   const completions = admin.prepare(AdminOpcode.CreateCq);
-  completions.prp1 = pair.completions.dma;
+  completions.pointTo(pair.completions.dma);
   completions.cdw10 = size >>> 0;
   completions.cdw11 =
     CreateCqCdw11.PC.of(1) | CreateCqCdw11.IEN.of(1) | CreateCqCdw11.IV.of(pair.id);
   yield* admin.expect(`Create I/O Completion Queue ${pair.id}`);
   const submissions = admin.prepare(AdminOpcode.CreateSq);
-  submissions.prp1 = pair.submissions.dma;
+  submissions.pointTo(pair.submissions.dma);
   submissions.cdw10 = size >>> 0;
   submissions.cdw11 = CreateSqCdw11.PC.of(1) | CreateSqCdw11.CQID.of(pair.id);
   yield* admin.expect(`Create I/O Submission Queue ${pair.id}`);

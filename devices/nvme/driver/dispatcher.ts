@@ -2,11 +2,10 @@
  * Spreads I/O commands over the queue pairs and lets those wait, in order, that find every slot taken.
  * @module
  */
-import { EmuError } from '#emu/base/errors.ts';
-import type { SparseMemory } from '#emu/memory/sparse-memory.ts';
+import { invariant } from '#emu/base/errors.ts';
 import type { CommandFields } from './command-fields.ts';
-import type { PageCursor } from './page-cursor.ts';
-import { PrpBuilder } from './prp-builder.ts';
+import { DataRanges, type RangeReader } from './data-ranges.ts';
+import { type DescriptorPolicy, describe } from './descriptors.ts';
 import type { CommandClient, QueuePair } from './queue-pair.ts';
 import { TIMED_OUT } from './result.ts';
 
@@ -18,16 +17,36 @@ export interface Issuer {
   abandon(code: number): void;
 }
 
+/** What became of a command. */
+export const Submission = {
+  Done: 0,
+  /** Every slot is taken: nothing was read of its data's ranges. */
+  NoRoom: 1,
+  /** Nothing can describe its data: {@link Dispatcher.refusal}. */
+  Refused: 2,
+} as const;
+export type Submission = (typeof Submission)[keyof typeof Submission];
+
+/** Commands by how their data was described. */
+export interface DescriptorCounts {
+  prp: number;
+  sgl: number;
+}
+
 export class Dispatcher {
+  /** Why the latest refused command was. */
+  refusal = '';
+  readonly counts: DescriptorCounts = { prp: 0, sgl: 0 };
   readonly #pairs: readonly QueuePair[];
-  readonly #prps: PrpBuilder;
+  readonly #policy: DescriptorPolicy;
+  readonly #data = new DataRanges();
   readonly #waiting: Issuer[] = [];
   #next = 0;
   #pumping = false;
 
-  constructor(pairs: readonly QueuePair[], memory: SparseMemory) {
+  constructor(pairs: readonly QueuePair[], policy: DescriptorPolicy) {
     this.#pairs = pairs;
-    this.#prps = new PrpBuilder(memory);
+    this.#policy = policy;
     for (const pair of pairs) pair.onRoom = () => this.#pump();
   }
 
@@ -46,41 +65,40 @@ export class Dispatcher {
     this.#pump();
   }
 
-  /**
-   * Submits a command without data, or for the next `sizeBytes` of `cursor`, to the next pair with room.
-   * False when there is none. @throws USAGE for data that PRPs cannot describe
-   */
+  /** Submits a command without data, or for the next `sizeBytes` of `reader`, to the next pair with room. */
   submit(
     fields: CommandFields,
-    cursor: PageCursor | null,
+    reader: RangeReader | null,
     sizeBytes: number,
     client: CommandClient,
     arg: number,
-  ): boolean {
+  ): Submission {
     const pair = this.#choose();
-    if (!pair) return false;
+    if (!pair) return Submission.NoRoom;
     const slot = pair.reserve();
-    if (cursor) this.#describe(pair, slot, fields, cursor, sizeBytes);
+    const refusal = reader ? this.#describe(pair, slot, fields, reader, sizeBytes) : null;
+    if (refusal !== null) {
+      pair.cancel(slot);
+      this.refusal = refusal;
+      return Submission.Refused;
+    }
     pair.submit(slot, fields, client, arg);
-    return true;
+    return Submission.Done;
   }
 
   #describe(
     pair: QueuePair,
     slot: number,
     fields: CommandFields,
-    cursor: PageCursor,
+    reader: RangeReader,
     sizeBytes: number,
-  ): void {
-    if (!this.#prps.build(cursor, sizeBytes, pair.list(slot), pair.listDma(slot))) {
-      pair.cancel(slot);
-      throw new EmuError(
-        'USAGE',
-        `${pair.path}: expected data in whole pages between its ends and a start that is a multiple of 4, as PRPs describe it`,
-      );
-    }
-    fields.prp1 = this.#prps.prp1;
-    fields.prp2 = this.#prps.prp2;
+  ): string | null {
+    const data = this.#data;
+    reader.take(data, sizeBytes);
+    invariant(data.sizeBytes === sizeBytes, `${pair.path}: data was checked to be there`);
+    const refusal = describe(data, this.#policy, pair.list(slot), fields);
+    if (refusal === null) this.counts[fields.isSgl ? 'sgl' : 'prp']++;
+    return refusal;
   }
 
   #choose(): QueuePair | null {

@@ -12,12 +12,13 @@ import type { DmaRangeList } from '#emu/dma/dma-range-list.ts';
 import type { DmaMapping } from '#emu/dma/mapping.ts';
 import type { Pending } from '#emu/sim/pending.ts';
 import type { Process } from '#emu/sim/process.ts';
-import { Dispatcher } from './dispatcher.ts';
+import { RangeReader } from './data-ranges.ts';
+import type { DescriptorPolicy } from './descriptors.ts';
+import { type DescriptorCounts, Dispatcher } from './dispatcher.ts';
 import type { DriverHost } from './host-access.ts';
 import type { ControllerIdentity, NamespaceIdentity } from './identity.ts';
 import { IoCommand } from './io-command.ts';
 import { LatencyLog } from './latency-log.ts';
-import { PageCursor } from './page-cursor.ts';
 import type { QueuePair } from './queue-pair.ts';
 import type { NvmeResult } from './result.ts';
 import { Transfer, type TransferResult } from './transfer.ts';
@@ -57,6 +58,7 @@ export interface DriveParts {
   readonly maxTransferBytes: number;
   /** Commands outstanding on each pair. */
   readonly queueDepth: number;
+  readonly descriptors: DescriptorPolicy;
   /** Takes everything down again, once nothing is outstanding. */
   readonly shutDown: () => Process<void>;
 }
@@ -88,7 +90,12 @@ export class NvmeDrive {
     this.maxTransferBytes = parts.maxTransferBytes;
     this.queueDepth = parts.queueDepth * parts.pairs.length;
     this.#parts = parts;
-    this.#dispatcher = new Dispatcher(parts.pairs, parts.host.mm.memory);
+    this.#dispatcher = new Dispatcher(parts.pairs, parts.descriptors);
+  }
+
+  /** Commands so far by how their data was described. */
+  get descriptors(): Readonly<DescriptorCounts> {
+    return this.#dispatcher.counts;
   }
 
   /** Maps memory for the drive. */
@@ -96,7 +103,10 @@ export class NvmeDrive {
     return this.#parts.host.dma;
   }
 
-  /** Reads blocks into memory mapped FromDevice. @throws USAGE for a request larger than MDTS or its memory */
+  /**
+   * Reads blocks into memory mapped FromDevice. Memory that the drive cannot be told of gives the status `refused`.
+   * @throws USAGE for a request larger than MDTS or its memory
+   */
   read(request: IoRequest): Pending<NvmeResult> {
     return this.#io('nvme read', IoOpcode.Read, request);
   }
@@ -161,10 +171,10 @@ export class NvmeDrive {
     }
     const ranges = rangesOf(request);
     checkFits(ranges, offset, sizeBytes);
-    const cursor = new PageCursor();
-    cursor.start(ranges, offset);
+    const reader = new RangeReader();
+    reader.start(ranges, offset);
     const pending = this.#kernel.pending<NvmeResult>(name);
-    const command = new IoCommand(this.#dispatcher, this.latencies, pending, cursor, sizeBytes);
+    const command = new IoCommand(this.#dispatcher, this.latencies, pending, reader, sizeBytes);
     const fields = command.fields.clear(opcode, this.#parts.namespace.nsid);
     fields.cdw10 = lo32(block);
     fields.cdw11 = hi32(block);

@@ -2,7 +2,15 @@
  * What the driver keeps of the Identify data structures. [NVME] 5.17.2.1, [NVMECS] 4.1.5.1
  * @module
  */
-import { IdController, IdNamespace, Lbaf, MIN_PAGE_SIZE, Vwc } from '#devices/nvme/spec.ts';
+import {
+  IdController,
+  IdNamespace,
+  Lbaf,
+  MIN_PAGE_SIZE,
+  SglSupport,
+  Sgls,
+  Vwc,
+} from '#devices/nvme/spec.ts';
 import type { SparseMemory } from '#emu/memory/sparse-memory.ts';
 
 export interface ControllerIdentity {
@@ -17,6 +25,7 @@ export interface ControllerIdentity {
   readonly maxTransferBytes: number;
   readonly namespaces: number;
   readonly volatileWriteCache: boolean;
+  readonly sgl: SglSupport;
 }
 
 export interface NamespaceIdentity {
@@ -46,7 +55,15 @@ export function controllerIdentity(
     maxTransferBytes: mdts === 0 ? Number.POSITIVE_INFINITY : minPageSize * 2 ** mdts,
     namespaces: IdController.NN.get(view, 0),
     volatileWriteCache: (IdController.VWC.get(view, 0) & Vwc.Present) !== 0,
+    sgl: sglSupport(IdController.SGLS.get(view, 0)),
   };
+}
+
+function sglSupport(sgls: number): SglSupport {
+  const { Byte, Dword, None } = SglSupport;
+  const support = Sgls.SUPPORT.get(sgls);
+  if (support === Byte) return Byte;
+  return support === Dword ? Dword : None;
 }
 
 /** Decodes an Identify Namespace structure in its first LBA format. */

@@ -2,46 +2,42 @@
  * One Read, Write or Flush on its way through the driver. [NVMECS] 3.2
  * @module
  */
-import { EmuError } from '#emu/base/errors.ts';
 import type { Pending } from '#emu/sim/pending.ts';
 import { CommandFields } from './command-fields.ts';
-import type { Dispatcher, Issuer } from './dispatcher.ts';
+import type { RangeReader } from './data-ranges.ts';
+import { type Dispatcher, type Issuer, Submission } from './dispatcher.ts';
 import type { LatencyLog } from './latency-log.ts';
-import type { PageCursor } from './page-cursor.ts';
 import type { CommandClient } from './queue-pair.ts';
-import { type NvmeResult, resultOf } from './result.ts';
+import { type NvmeResult, refusal, resultOf } from './result.ts';
 
 export class IoCommand implements Issuer, CommandClient {
   readonly fields = new CommandFields();
   readonly #dispatcher: Dispatcher;
   readonly #latencies: LatencyLog;
   readonly #pending: Pending<NvmeResult>;
-  readonly #cursor: PageCursor | null;
+  readonly #reader: RangeReader | null;
   readonly #sizeBytes: number;
 
-  /** @param cursor the data, or null for a command without any */
+  /** @param reader the data, or null for a command without any */
   constructor(
     dispatcher: Dispatcher,
     latencies: LatencyLog,
     pending: Pending<NvmeResult>,
-    cursor: PageCursor | null,
+    reader: RangeReader | null,
     sizeBytes: number,
   ) {
     this.#dispatcher = dispatcher;
     this.#latencies = latencies;
     this.#pending = pending;
-    this.#cursor = cursor;
+    this.#reader = reader;
     this.#sizeBytes = sizeBytes;
   }
 
   issue(): boolean {
-    try {
-      return this.#dispatcher.submit(this.fields, this.#cursor, this.#sizeBytes, this, 0);
-    } catch (error) {
-      if (!(error instanceof EmuError)) throw error;
-      this.#pending.fail(error);
-      return true;
-    }
+    const { fields } = this;
+    const result = this.#dispatcher.submit(fields, this.#reader, this.#sizeBytes, this, 0);
+    if (result === Submission.Refused) this.#pending.complete(refusal(this.#dispatcher.refusal));
+    return result !== Submission.NoRoom;
   }
 
   abandon(code: number): void {

@@ -3,8 +3,9 @@
  * @module
  */
 
-import { CLASS_CODE, Cns, IDENTIFY_SIZE } from '#devices/nvme/spec.ts';
+import { CLASS_CODE, Cns, IDENTIFY_SIZE, SglDescriptor, SglSupport } from '#devices/nvme/spec.ts';
 import { EmuError, usage } from '#emu/base/errors.ts';
+import { alignUp } from '#emu/base/units.ts';
 import type { Machine } from '#emu/host/machine.ts';
 import type { PciFunction } from '#emu/host/pci-function.ts';
 import type { Pending } from '#emu/sim/pending.ts';
@@ -19,6 +20,7 @@ import {
   firstNamespace,
   makeAdminQueue,
 } from './bring-up.ts';
+import type { DescriptorPolicy } from './descriptors.ts';
 import { DmaBuffer } from './dma-buffer.ts';
 import { NvmeDrive } from './drive.ts';
 import type { DriverHost } from './host-access.ts';
@@ -28,7 +30,7 @@ import {
   type NamespaceIdentity,
   namespaceIdentity,
 } from './identity.ts';
-import { listPages } from './prp-builder.ts';
+import { listPages } from './prps.ts';
 import { MAX_DEPTH, QueuePair } from './queue-pair.ts';
 
 export interface OpenOptions {
@@ -36,15 +38,26 @@ export interface OpenOptions {
   readonly queueDepth?: number;
   /** Pairs of I/O queues; default 1, as far as the controller has them. */
   readonly queues?: number;
-  /** Largest command, if MDTS allows it; default 1 MiB. Memory for PRP lists is set aside for each slot. */
+  /** Largest command, if MDTS allows it; default 1 MiB. Memory for lists is set aside for each slot. */
   readonly maxTransferBytes?: number;
   /** After which a command is given up with status `timeout`, ps; default 30 s. */
   readonly timeoutPs?: number;
+  /**
+   * How commands describe their data: PRPs only, SGLs wherever possible, or what suits the data (default). SGLs
+   * need a drive that takes them.
+   */
+  readonly descriptors?: 'auto' | 'prp' | 'sgl';
+  /** With `auto`, average bytes of a range from which SGLs are used; 0 for never. Default 32 KiB, as Linux. */
+  readonly sglThresholdBytes?: number;
 }
 
 const MIB = 2 ** 20;
 const DEFAULT_TIMEOUT_PS = 30e12;
 const LIST_PAGE = 4096;
+const SGL_THRESHOLD = 32 * 1024;
+/** Ranges of one command that an SGL has room for: one for every 512 bytes, but not more than this. */
+const MAX_RANGES = 2048;
+const SMALLEST_RANGE = 512;
 
 /** Brings the drive `name` up. Fails with USAGE for a device that is none, SCENARIO when it does not come up. */
 export function openNvme(
@@ -108,8 +121,21 @@ class Opening {
     return new NvmeDrive({
       ...{ name: this.#name, host: this.#host, controller, namespace },
       ...{ maxTransferBytes, queueDepth, pairs: this.#pairs.slice(1) },
+      descriptors: this.#descriptorPolicy(controller.sgl),
       shutDown: () => this.#shutDown(admin),
     });
+  }
+
+  #descriptorPolicy(sgl: SglSupport): DescriptorPolicy {
+    const { descriptors, sglThresholdBytes } = this.#options;
+    if (descriptors === 'sgl' && sgl === SglSupport.None) {
+      throw usage(`${this.#name} descriptors: expected a drive that takes SGLs`);
+    }
+    return {
+      sgl: descriptors === 'prp' ? SglSupport.None : sgl,
+      preferSgl: descriptors === 'sgl',
+      sglThresholdBytes: sglThresholdBytes || Number.POSITIVE_INFINITY,
+    };
   }
 
   /** Turns MSI-X on and returns how many I/O queue pairs can have a vector of their own. */
@@ -149,7 +175,7 @@ class Opening {
     const { queueDepth, timeoutPs } = this.#options;
     const granted = yield* askForQueues(admin, wanted);
     const depth = Math.min(queueDepth, capabilities.maxQueueEntries - 1, MAX_DEPTH);
-    const listBytes = listPages(maxTransferBytes) * LIST_PAGE;
+    const listBytes = listBytesFor(maxTransferBytes);
     for (let id = 1; id <= granted; id++) {
       const { doorbellStride } = capabilities;
       const sizes = { entries: depth + 1, depth, doorbellStride, listBytes, timeoutPs };
@@ -179,6 +205,13 @@ class Opening {
   }
 }
 
+/** Memory for one command's list, whichever kind it is. */
+function listBytesFor(maxTransferBytes: number): number {
+  const ranges = Math.min(maxTransferBytes / SMALLEST_RANGE, MAX_RANGES);
+  const segment = alignUp(ranges * SglDescriptor.SIZE, LIST_PAGE);
+  return Math.max(listPages(maxTransferBytes) * LIST_PAGE, segment);
+}
+
 /** Options with defaults. @throws USAGE */
 function filled(name: string, options: OpenOptions): Required<OpenOptions> {
   const {
@@ -186,14 +219,24 @@ function filled(name: string, options: OpenOptions): Required<OpenOptions> {
     queues = 1,
     maxTransferBytes = MIB,
     timeoutPs = DEFAULT_TIMEOUT_PS,
+    descriptors = 'auto',
+    sglThresholdBytes = SGL_THRESHOLD,
   } = options;
-  const checked = { queueDepth, queues, maxTransferBytes, timeoutPs };
-  let key: keyof typeof checked;
-  for (key in checked) {
-    const value = checked[key];
+  const counts = { queueDepth, queues, maxTransferBytes, timeoutPs };
+  let key: keyof typeof counts;
+  for (key in counts) {
+    const value = counts[key];
     if (Number.isInteger(value) && value >= 1) continue;
     throw usage(`${name} ${key}: expected a positive integer, got ${value}`);
   }
-  if (maxTransferBytes % LIST_PAGE === 0) return checked;
-  throw usage(`${name} maxTransferBytes: expected a multiple of 4096, got ${maxTransferBytes}`);
+  if (maxTransferBytes % LIST_PAGE !== 0) {
+    throw usage(`${name} maxTransferBytes: expected a multiple of 4096, got ${maxTransferBytes}`);
+  }
+  if (!['auto', 'prp', 'sgl'].includes(descriptors)) {
+    throw usage(`${name} descriptors: expected auto, prp or sgl, got '${descriptors}'`);
+  }
+  if (!(sglThresholdBytes >= 0)) {
+    throw usage(`${name} sglThresholdBytes: expected 0 or more, got ${sglThresholdBytes}`);
+  }
+  return { ...counts, descriptors, sglThresholdBytes };
 }

@@ -5,13 +5,14 @@
  */
 
 import { Cqe, CqeStatus, DOORBELLS_AT, Sqe } from '#devices/nvme/spec.ts';
-import { type DmaAddr, offsetBy, type PhysAddr, pageOffset, physAddr } from '#emu/base/units.ts';
+import { offsetBy, type PhysAddr, pageOffset, physAddr } from '#emu/base/units.ts';
 import { arena } from '#emu/memory/arena.ts';
 import { DelayLine } from '#emu/sim/delay-line.ts';
 import type { EventArg, Target } from '#emu/sim/kernel.ts';
 import type { CommandFields } from './command-fields.ts';
 import { DmaBuffer } from './dma-buffer.ts';
 import type { DriverHost } from './host-access.ts';
+import type { ListPlace } from './list-place.ts';
 import { TIMED_OUT } from './result.ts';
 
 /** Told once how a command ended: a status code or {@link TIMED_OUT}. */
@@ -27,7 +28,7 @@ export interface QueuePairOptions {
   readonly depth: number;
   /** Bytes of a doorbell and the gap to the next. */
   readonly doorbellStride: number;
-  /** Bytes of PRP lists for each slot, whole pages. */
+  /** Bytes of lists for each slot, whole pages. */
   readonly listBytes: number;
   readonly timeoutPs: number;
 }
@@ -56,7 +57,7 @@ export class QueuePair implements Target {
   onRoom: (() => void) | null = null;
   readonly #host: DriverHost;
   readonly #lists: DmaBuffer;
-  readonly #listBytes: number;
+  readonly #places: readonly ListPlace[];
   readonly #tailDoorbell: PhysAddr;
   readonly #headDoorbell: PhysAddr;
   readonly #timeouts: DelayLine;
@@ -83,7 +84,12 @@ export class QueuePair implements Target {
     this.submissions = new DmaBuffer(host, entries * Sqe.SIZE);
     this.completions = new DmaBuffer(host, entries * Cqe.SIZE);
     this.#lists = new DmaBuffer(host, depth * listBytes);
-    this.#listBytes = listBytes;
+    this.#places = Array.from({ length: depth }, (_, slot) => ({
+      memory: host.mm.memory,
+      address: offsetBy(this.#lists.address, slot * listBytes),
+      dma: offsetBy(this.#lists.dma, slot * listBytes),
+      sizeBytes: listBytes,
+    }));
     const doorbell = (index: number): PhysAddr =>
       physAddr(host.registers + DOORBELLS_AT + index * doorbellStride);
     this.#tailDoorbell = doorbell(2 * id);
@@ -115,12 +121,9 @@ export class QueuePair implements Target {
     this.#free.push(slot);
   }
 
-  /** Memory for the PRP list of a slot's command. */
-  list(slot: number): PhysAddr {
-    return offsetBy(this.#lists.address, slot * this.#listBytes);
-  }
-  listDma(slot: number): DmaAddr {
-    return offsetBy(this.#lists.dma, slot * this.#listBytes);
+  /** Memory for the PRP list or SGL segment of a slot's command. */
+  list(slot: number): ListPlace {
+    return this.#places[slot]!;
   }
 
   /** Submits a command in a reserved slot. */

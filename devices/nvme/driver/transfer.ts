@@ -5,23 +5,24 @@
  */
 
 import { Status } from '#devices/nvme/spec.ts';
-import { EmuError } from '#emu/base/errors.ts';
 import { hi32, lo32 } from '#emu/base/units.ts';
 import type { DmaRangeList } from '#emu/dma/dma-range-list.ts';
 import type { Kernel } from '#emu/sim/kernel.ts';
 import type { Pending } from '#emu/sim/pending.ts';
 import { CommandFields } from './command-fields.ts';
-import type { Dispatcher, Issuer } from './dispatcher.ts';
+import { RangeReader } from './data-ranges.ts';
+import { type Dispatcher, type Issuer, Submission } from './dispatcher.ts';
 import { LatencyLog } from './latency-log.ts';
-import { PageCursor } from './page-cursor.ts';
 import type { CommandClient } from './queue-pair.ts';
-import { type NvmeResult, statusName } from './result.ts';
+import { type NvmeResult, REFUSED, statusName } from './result.ts';
 
 export interface TransferResult {
   readonly ok: boolean;
   /** Of the first command that failed, or `Success`. */
   readonly status: NvmeResult['status'];
   readonly code: number;
+  /** Why a command was refused, if that is the status, else null. */
+  readonly reason: string | null;
   readonly commands: number;
   /** Bytes of the commands that succeeded. */
   readonly bytes: number;
@@ -55,13 +56,13 @@ export class Transfer implements Issuer, CommandClient {
   readonly #pending: Pending<TransferResult>;
   readonly #latencies = new LatencyLog();
   readonly #fields = new CommandFields();
-  readonly #cursor = new PageCursor();
+  readonly #reader = new RangeReader();
   #issued = 0;
   #moved = 0;
   #commands = 0;
   #active = 0;
   #code: number = Status.Success;
-  #error: EmuError | null = null;
+  #reason: string | null = null;
   /** Whether it waits in the dispatcher. */
   #waiting = false;
   #startedPs = 0.5;
@@ -78,7 +79,7 @@ export class Transfer implements Issuer, CommandClient {
     this.#dispatcher = dispatcher;
     this.#log = log;
     this.#pending = pending;
-    this.#cursor.start(plan.ranges, plan.offset);
+    this.#reader.start(plan.ranges, plan.offset);
   }
 
   start(): void {
@@ -117,8 +118,7 @@ export class Transfer implements Issuer, CommandClient {
   }
 
   get #wanted(): boolean {
-    const failed = this.#code !== Status.Success || this.#error !== null;
-    return !failed && this.#issued < this.#plan.sizeBytes;
+    return this.#code === Status.Success && this.#issued < this.#plan.sizeBytes;
   }
 
   #proceed(): void {
@@ -134,11 +134,11 @@ export class Transfer implements Issuer, CommandClient {
     fields.cdw10 = lo32(block);
     fields.cdw11 = hi32(block);
     fields.cdw12 = size / plan.blockSizeBytes - 1;
-    try {
-      if (!this.#dispatcher.submit(fields, this.#cursor, size, this, size)) return false;
-    } catch (error) {
-      if (!(error instanceof EmuError)) throw error;
-      this.#error = error;
+    const result = this.#dispatcher.submit(fields, this.#reader, size, this, size);
+    if (result === Submission.NoRoom) return false;
+    if (result === Submission.Refused) {
+      this.#code = REFUSED;
+      this.#reason = this.#dispatcher.refusal;
       return true;
     }
     this.#issued += size;
@@ -148,14 +148,11 @@ export class Transfer implements Issuer, CommandClient {
   }
 
   #finish(): void {
-    if (this.#error) {
-      this.#pending.fail(this.#error);
-      return;
-    }
     this.#pending.complete({
       ok: this.#code === Status.Success,
       status: statusName(this.#code),
       code: this.#code,
+      reason: this.#reason,
       commands: this.#commands,
       bytes: this.#moved,
       startedPs: this.#startedPs,

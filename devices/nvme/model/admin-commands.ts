@@ -2,7 +2,14 @@
  * The admin command set: which handler takes an opcode, and how a command answers. [NVME] 5
  * @module
  */
-import { AbortCdw10, AdminOpcode, LogCdw10, NOT_ABORTED, Status } from '#devices/nvme/spec.ts';
+import {
+  AbortCdw10,
+  AdminOpcode,
+  LogCdw10,
+  NOT_ABORTED,
+  Psdt,
+  Status,
+} from '#devices/nvme/spec.ts';
 import type { AsyncEvents } from './async-events.ts';
 import type { Command } from './command.ts';
 import type { Features } from './features.ts';
@@ -64,7 +71,8 @@ export class AdminCommands {
   #answer(command: Command): Answer {
     const handler = this.#handlers.get(command.opcode);
     if (!handler) return Status.InvalidOpcode;
-    if (command.fuse !== 0 || command.psdt !== 0) return Status.InvalidField;
+    // Admin commands have no SGLs on PCI Express. [NVME] 3.3.3.1
+    if (command.fuse !== 0 || command.psdt !== Psdt.Prp) return Status.InvalidField;
     return handler(command);
   }
 

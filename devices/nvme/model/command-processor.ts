@@ -4,13 +4,14 @@
  * @module
  */
 
-import { AsyncEventError, AsyncEventType, Status } from '#devices/nvme/spec.ts';
+import { AsyncEventError, AsyncEventType, type SglSupport, Status } from '#devices/nvme/spec.ts';
 import type { SparseMemory } from '#emu/memory/sparse-memory.ts';
 import type { Endpoint } from '#emu/pcie/endpoint.ts';
 import type { EventArg, Kernel, Target } from '#emu/sim/kernel.ts';
 import { ADMIN_OPCODES, AdminCommands } from './admin-commands.ts';
 import { AsyncEvents } from './async-events.ts';
 import { Command, type DataStage } from './command.ts';
+import { DataLocator } from './data-locator.ts';
 import { DataMover } from './data-mover.ts';
 import type { ErrorLog } from './error-log.ts';
 import { Features } from './features.ts';
@@ -20,7 +21,6 @@ import { IoCommands } from './io-commands.ts';
 import { LogPages } from './log-pages.ts';
 import type { Media } from './media.ts';
 import type { Namespace } from './namespace.ts';
-import { PrpFetcher } from './prp-fetcher.ts';
 import { QueueCommands, type QueueLimits } from './queue-commands.ts';
 import { QueueEngine } from './queue-engine.ts';
 import type { StagingLayout } from './staging.ts';
@@ -37,6 +37,7 @@ export interface Drive {
   readonly ioQueues: number;
   readonly vectors: number;
   readonly maxTransferBytes: number;
+  readonly sgl: SglSupport;
 }
 
 /** Where a completed command shows itself; null when nobody looks. */
@@ -64,7 +65,7 @@ export class CommandProcessor implements Target {
   readonly #drive: Drive;
   readonly #owner: ProcessorOwner;
   readonly #engine: QueueEngine;
-  readonly #fetcher: PrpFetcher;
+  readonly #locator: DataLocator;
   readonly #mover: DataMover;
   readonly #features: Features;
   readonly #events: AsyncEvents;
@@ -74,14 +75,14 @@ export class CommandProcessor implements Target {
   readonly #responding: DataStage;
 
   constructor(endpoint: Endpoint, drive: Drive, limits: QueueLimits, owner: ProcessorOwner) {
-    const { staging, layout, namespace, media } = drive;
+    const { staging, layout, namespace, media, maxTransferBytes, sgl } = drive;
     this.path = endpoint.path;
     this.#kernel = endpoint.fabric.kernel;
     this.#drive = drive;
     this.#owner = owner;
     this.port = new HostPort(endpoint, staging);
-    this.#engine = new QueueEngine(this.port, layout, drive.ioQueues + 1, this);
-    this.#fetcher = new PrpFetcher(this.port, layout, this.#engine.pool, this);
+    this.#engine = new QueueEngine(this.port, layout, drive.ioQueues + 1, drive.sgl, this);
+    this.#locator = new DataLocator(this.port, layout, this.#engine.pool, this);
     this.#mover = new DataMover(this.port, layout, this);
     this.#features = new Features(drive);
     this.#events = new AsyncEvents({
@@ -90,7 +91,7 @@ export class CommandProcessor implements Target {
       complete: (command, status) => this.complete(command, status),
     });
     const io = { kernel: this.#kernel, namespace, media, staging };
-    this.#io = new IoCommands({ ...io, maxTransferBytes: drive.maxTransferBytes }, this);
+    this.#io = new IoCommands({ ...io, maxTransferBytes, sgl }, this);
     this.#admin = this.#adminCommands(limits);
     this.#responding = {
       delay: () => 0,
@@ -100,7 +101,7 @@ export class CommandProcessor implements Target {
 
   /** Begins to work with admin queues at the given places. */
   start(pageSize: number, asq: number, asqSize: number, acq: number, acqSize: number): void {
-    this.#fetcher.pageSize = pageSize;
+    this.#locator.pageSize = pageSize;
     this.#engine.start(asq, asqSize, acq, acqSize);
   }
 
@@ -148,7 +149,7 @@ export class CommandProcessor implements Target {
   transfer(command: Command, outward: boolean, stage: DataStage): void {
     command.outward = outward;
     command.stage = stage;
-    this.#fetcher.locate(command);
+    this.#locator.locate(command);
   }
 
   respond(command: Command, bytes: Uint8Array): void {
@@ -192,10 +193,10 @@ export class CommandProcessor implements Target {
   }
 
   #adminCommands(limits: QueueLimits): AdminCommands {
-    const { identity, namespace, errors, maxTransferBytes } = this.#drive;
+    const { identity, namespace, errors, maxTransferBytes, sgl } = this.#drive;
     return new AdminCommands(
       {
-        identify: new Identify(identity, namespace, maxTransferBytes),
+        identify: new Identify(identity, namespace, { maxTransferBytes, sgl }),
         features: this.#features,
         events: this.#events,
         queues: new QueueCommands(this.#engine, this.#features, limits),

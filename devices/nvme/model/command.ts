@@ -3,9 +3,11 @@
  * It decides nothing. [NVME] 3.3.3.1
  * @module
  */
-import { Sqe, SqeFlags, Status } from '#devices/nvme/spec.ts';
+import { SglSupport, Sqe, SqeFlags, Status } from '#devices/nvme/spec.ts';
+import type { DescriptorWalk } from './descriptor-walk.ts';
 import { PrpWalk } from './prp-walk.ts';
-import { RunCursor } from './run-list.ts';
+import { RunCursor, RunList } from './run-list.ts';
+import { SglWalk } from './sgl-walk.ts';
 import type { SubmissionQueue } from './submission-queue.ts';
 
 /** Keeps a command's data flowing; see the data mover. */
@@ -19,7 +21,11 @@ export interface DataStage {
 export class Command {
   /** Place in the pool; staging memory is divided by it. */
   readonly index: number;
-  readonly walk = new PrpWalk();
+  /** Where its data lies, found by one of the walks: the one that `walk` is. */
+  readonly runs = new RunList();
+  readonly prps = new PrpWalk(this.runs);
+  readonly sgl: SglWalk;
+  walk: DescriptorWalk = this.prps;
   readonly cursor = new RunCursor();
   /** False once abandoned by a reset: events that still name it do nothing. */
   live = false;
@@ -32,6 +38,7 @@ export class Command {
   psdt = 0;
   cid = 0;
   nsid = 0;
+  /** The data pointer as PRPs. An SGL descriptor has its length in the third dword, its identifier in the last. */
   prp1Lo = 0;
   prp1Hi = 0;
   prp2Lo = 0;
@@ -62,8 +69,9 @@ export class Command {
   /** Data made by the controller itself. */
   payload: Uint8Array | null = null;
 
-  constructor(index: number) {
+  constructor(index: number, sgl: SglSupport) {
     this.index = index;
+    this.sgl = new SglWalk(this.runs, sgl === SglSupport.Dword);
   }
 
   /** Takes the fields of the entry at `at` and clears all progress. */
@@ -143,6 +151,11 @@ export class CommandList {
 export class CommandPool {
   readonly #all: Command[] = [];
   readonly #free: Command[] = [];
+  readonly #sgl: SglSupport;
+
+  constructor(sgl: SglSupport) {
+    this.#sgl = sgl;
+  }
 
   /** The command at a place in the pool; none after {@link abandon}. */
   at(index: number): Command | undefined {
@@ -169,7 +182,7 @@ export class CommandPool {
   }
 
   #make(): Command {
-    const command = new Command(this.#all.length);
+    const command = new Command(this.#all.length, this.#sgl);
     this.#all.push(command);
     return command;
   }

@@ -9,6 +9,7 @@ import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
 import type { EventArg, Kernel, Target } from '#emu/sim/kernel.ts';
 import { Command, CommandList } from './command.ts';
 import type { DmaChannel, HostPort } from './host-port.ts';
+import { DISCARD } from './run-list.ts';
 import { CHUNK_SIZE, CHUNKS, type StagingLayout } from './staging.ts';
 
 export interface MoverOwner {
@@ -53,6 +54,7 @@ export class DataMover implements Target {
   readonly #chunks: Chunk[] = [];
   readonly #free: Chunk[] = [];
   #starved = new CommandList();
+  #waking = false;
   readonly #userIn: DmaChannel;
   readonly #userOut: DmaChannel;
   readonly #controlOut: DmaChannel;
@@ -108,6 +110,7 @@ export class DataMover implements Target {
     this.#transfer(command, chunk, command.payload ? this.#controlOut : this.#userOut);
     if (command.movedBytes < command.dataBytes) this.#pace(command);
     else this.#owner.moved(command, Status.Success);
+    if (chunk.pending === 0) this.#give(chunk);
   }
 
   #outwardDone(status: DmaStatus, index: number): void {
@@ -182,25 +185,31 @@ export class DataMover implements Target {
     return chunk;
   }
 
-  /** Takes a chunk back and lets the command that has waited longest go on. */
+  /** Takes a chunk back and lets commands that wait go on, the one that has waited longest first. */
   #give(chunk: Chunk): void {
     chunk.command = null;
     this.#free.push(chunk);
-    const command = this.#starved.shift();
-    if (!command) return;
-    command.starved = false;
-    if (command.outward) this.#push(command);
-    else if (command.status === Status.Success) this.#pull(command);
-    else this.#proceed(command);
+    // A command that goes on may give a chunk back at once: that is for this very loop.
+    if (this.#waking) return;
+    this.#waking = true;
+    while (this.#free.length > 0) {
+      const command = this.#starved.shift();
+      if (!command) break;
+      command.starved = false;
+      if (command.outward) this.#push(command);
+      else if (command.status === Status.Success) this.#pull(command);
+      else this.#proceed(command);
+    }
+    this.#waking = false;
   }
 
   /** Starts the transfers of a chunk, one for each run it touches. */
   #transfer(command: Command, chunk: Chunk, channel: DmaChannel): void {
-    const { cursor } = command;
-    const { runs } = command.walk;
+    const { cursor, runs } = command;
     command.movedBytes += chunk.sizeBytes;
     for (let done = 0; done < chunk.sizeBytes; done += cursor.sizeBytes) {
       cursor.take(runs, chunk.sizeBytes - done);
+      if (cursor.address === DISCARD) continue;
       chunk.pending++;
       if (command.outward)
         channel.write(cursor.address, cursor.sizeBytes, chunk.at + done, chunk.index);

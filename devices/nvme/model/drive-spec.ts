@@ -3,7 +3,13 @@
  * @module
  */
 
-import { CLASS_CODE, DOORBELL_SIZE, DOORBELLS_AT, MIN_PAGE_SIZE } from '#devices/nvme/spec.ts';
+import {
+  CLASS_CODE,
+  DOORBELL_SIZE,
+  DOORBELLS_AT,
+  MIN_PAGE_SIZE,
+  SglSupport,
+} from '#devices/nvme/spec.ts';
 import { usage } from '#emu/base/errors.ts';
 import { alignUp, PAGE_SIZE } from '#emu/base/units.ts';
 import type { BlockStore } from '#emu/memory/block-store.ts';
@@ -33,6 +39,8 @@ export interface NvmeOptions {
   readonly maxQueueEntries?: number;
   /** Largest transfer of a command (MDTS): a power of two from 4 KiB to 256 MiB; default 1 MiB. */
   readonly maxTransferBytes?: number;
+  /** SGLs with data blocks of any bytes (default), of whole dwords, or none. */
+  readonly sgl?: keyof typeof SGL;
   /** Default `optane`. */
   readonly timing?: TimingPreset | NvmeTiming;
   /** Up to 20 ASCII characters; default made from the path. */
@@ -53,6 +61,11 @@ const MIN_BAR_SIZE = 16384;
 const MSIX_ENTRY_SIZE = 16;
 const MSIX_PENDING_SIZE = 8;
 const VECTORS_PER_PENDING = 64;
+const SGL = {
+  byte: SglSupport.Byte,
+  dword: SglSupport.Dword,
+  none: SglSupport.None,
+} as const satisfies Record<string, SglSupport>;
 const MIB = 2 ** 20;
 const MAX_TRANSFER: number = 256 * MIB;
 const PRINTABLE = /^[\x20-\x7e]*$/;
@@ -62,6 +75,7 @@ interface Checked {
   readonly queues: number;
   readonly maxQueueEntries: number;
   readonly maxTransferBytes: number;
+  readonly sgl: SglSupport;
   readonly timing: NvmeTiming;
 }
 
@@ -81,7 +95,11 @@ export function checkOptions(options: NvmeOptions): Checked {
   if (!timing)
     throw usage(`nvme timing: expected ${Object.keys(TIMING).join(' or ')}, got '${named}'`);
   checkTiming(timing);
-  return { queues, maxQueueEntries, maxTransferBytes, timing };
+  const sgl = SGL[options.sgl ?? 'byte'];
+  if (sgl === undefined) {
+    throw usage(`nvme sgl: expected ${Object.keys(SGL).join(' or ')}, got '${options.sgl}'`);
+  }
+  return { queues, maxQueueEntries, maxTransferBytes, sgl, timing };
 }
 
 /** Builds the controller and its endpoint, whose `model` it is. */
@@ -106,6 +124,7 @@ export function buildDrive(
     ioQueues: checked.queues,
     vectors,
     maxTransferBytes: checked.maxTransferBytes,
+    sgl: checked.sgl,
   };
   const door = new BarDoor();
   const endpoint = new Endpoint(fabric, path, {

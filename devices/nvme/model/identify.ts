@@ -22,6 +22,8 @@ import {
   NSATTR_WRITE_PROTECTED,
   NSID_ALL,
   NSTAT_NRDY,
+  SglSupport,
+  Sgls,
   Sqe,
   Status,
   VERSION,
@@ -43,6 +45,12 @@ export interface DriveIdentity {
   readonly uniqueId: Uint8Array;
 }
 
+/** What a drive can do that Identify tells. */
+export interface DriveLimits {
+  readonly maxTransferBytes: number;
+  readonly sgl: SglSupport;
+}
+
 /** Aborts that may be outstanding at once, zero-based; each completes at once. */
 const ABORT_LIMIT = 3;
 /** Temperatures at which a host should worry, kelvins. */
@@ -59,13 +67,13 @@ type Build = (command: Command) => Uint8Array | Status;
 export class Identify {
   readonly #drive: DriveIdentity;
   readonly #namespace: Namespace;
-  readonly #maxTransferBytes: number;
+  readonly #limits: DriveLimits;
   readonly #builders: ReadonlyMap<number, Build>;
 
-  constructor(drive: DriveIdentity, namespace: Namespace, maxTransferBytes: number) {
+  constructor(drive: DriveIdentity, namespace: Namespace, limits: DriveLimits) {
     this.#drive = drive;
     this.#namespace = namespace;
-    this.#maxTransferBytes = maxTransferBytes;
+    this.#limits = limits;
     this.#builders = new Map<number, Build>([
       [Cns.Namespace, (command) => this.#ofNamespace(command, () => this.#idNamespace())],
       [Cns.Controller, () => this.#idController()],
@@ -106,7 +114,7 @@ export class Identify {
     putText(bytes, IdController.MN, model, ' ');
     putText(bytes, IdController.FR, firmware, ' ');
     putText(bytes, IdController.SUBNQN, `nqn.2014-08.org.nvmexpress:uuid:${this.#uuid()}`, '\0');
-    IdController.MDTS.set(view, 0, mdtsOf(this.#maxTransferBytes));
+    IdController.MDTS.set(view, 0, mdtsOf(this.#limits.maxTransferBytes));
     IdController.VER.set(view, 0, VERSION);
     IdController.RTD3R.set(view, 0, D3_LATENCY_US);
     IdController.RTD3E.set(view, 0, D3_LATENCY_US);
@@ -124,6 +132,7 @@ export class Identify {
     IdController.NN.set(view, 0, NSID);
     IdController.MNAN.set(view, 0, NSID);
     IdController.VWC.set(view, 0, Vwc.Present | Vwc.FlushAll);
+    IdController.SGLS.set(view, 0, sglsOf(this.#limits.sgl));
     IdController.PSD0_MP.set(view, 0, POWER);
     return bytes;
   }
@@ -186,6 +195,10 @@ export class Identify {
 /** Log2 of the largest transfer in pages of CAP.MPSMIN; 0 would mean no limit. [NVME] 5.17.2.1 */
 export const mdtsOf = (maxTransferBytes: number): number =>
   31 - Math.clz32(maxTransferBytes / MIN_PAGE_SIZE);
+
+/** SGLs as long as the data and no longer, with bit buckets. [NVME] 5.17.2.1 */
+const sglsOf = (support: SglSupport): number =>
+  support === SglSupport.None ? 0 : Sgls.SUPPORT.of(support) | Sgls.BIT_BUCKET.of(1);
 
 const blank = (): Uint8Array => new Uint8Array(IDENTIFY_SIZE);
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer);

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { IoOpcode, NSID_ALL, RwCdw12, Status } from '#devices/nvme/spec.ts';
+import { IoOpcode, NSID_ALL, Psdt, RwCdw12, SglSupport, Status } from '#devices/nvme/spec.ts';
 import type { SparseMemory } from '#emu/memory/sparse-memory.ts';
 import type { Kernel } from '#emu/sim/kernel.ts';
 import type { Command, DataStage } from './command.ts';
@@ -27,6 +27,7 @@ export interface IoParts {
   readonly staging: SparseMemory;
   /** Largest transfer of one command. */
   readonly maxTransferBytes: number;
+  readonly sgl: SglSupport;
 }
 
 type Execute = (command: Command) => void;
@@ -64,9 +65,14 @@ export class IoCommands {
   execute(command: Command): void {
     const handler = this.#handlers[command.opcode];
     if (!handler) this.#owner.complete(command, Status.InvalidOpcode);
-    else if (command.fuse !== 0 || command.psdt !== 0) {
+    else if (command.fuse !== 0 || !this.#reads(command.psdt)) {
       this.#owner.complete(command, Status.InvalidField);
     } else handler(command);
+  }
+
+  /** Whether data pointers of this kind are understood. Without metadata it does not matter how SGLs describe it. */
+  #reads(psdt: number): boolean {
+    return psdt === Psdt.Prp || (psdt !== Psdt.Reserved && this.#parts.sgl !== SglSupport.None);
   }
 
   #read(command: Command): void {

@@ -5,32 +5,25 @@
  */
 
 import { PRP_SIZE, Status } from '#devices/nvme/spec.ts';
-import { ADDR_LIMIT, u64 } from '#emu/base/units.ts';
+import { type DescriptorWalk, reach, WalkStep } from './descriptor-walk.ts';
 import { RunList } from './run-list.ts';
-
-/** What a walk wants next. */
-export const WalkStep = {
-  /** The runs are complete. */
-  Done: 0,
-  /** The list bytes at `listAddress`, then {@link PrpWalk.list}. */
-  List: 1,
-  /** Nothing: `status` says what is wrong. */
-  Invalid: 2,
-} as const;
-export type WalkStep = (typeof WalkStep)[keyof typeof WalkStep];
 
 const DWORD_MASK = 3;
 const QWORD_MASK = 7;
 
-export class PrpWalk {
-  /** The result, in data order. Model: an entry of 2^52 or more becomes a run at 2^52, which nothing answers. */
-  readonly runs = new RunList();
-  /** List bytes wanted after {@link WalkStep.List}; they never cross a page. */
+export class PrpWalk implements DescriptorWalk {
+  /** The result, in data order. */
+  readonly runs: RunList;
+  /** List bytes wanted never cross a page. */
   listAddress = 0.5;
   listBytes = 0;
   status: Status = Status.Success;
   #pageSize = 0;
   #left = 0;
+
+  constructor(runs: RunList = new RunList()) {
+    this.runs = runs;
+  }
 
   /**
    * Starts on `sizeBytes` (at least 1) of data described by PRP1 and PRP2, each as two 32-bit halves.
@@ -56,10 +49,6 @@ export class PrpWalk {
     return this.#want(reach(lo2, hi2), lo2 & (pageSize - 1));
   }
 
-  /**
-   * Takes entries of the wanted list page. `bytes` of them at `at` in `view`; a page may be given in
-   * several calls, in order, and the last one's answer counts.
-   */
   list(view: DataView, at: number, bytes: number): WalkStep {
     for (let i = at; i < at + bytes; i += PRP_SIZE) {
       const lo = view.getUint32(i, true);
@@ -97,6 +86,3 @@ export class PrpWalk {
     return WalkStep.Invalid;
   }
 }
-
-/** The address of an entry, or the first that is beyond reach. */
-const reach = (lo: number, hi: number): number => Math.min(u64(lo, hi), ADDR_LIMIT);

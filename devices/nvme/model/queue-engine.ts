@@ -4,7 +4,7 @@
  * @module
  */
 
-import { Cqe, CqeStatus, Sqe, Status } from '#devices/nvme/spec.ts';
+import { Cqe, CqeStatus, type SglSupport, Sqe, Status } from '#devices/nvme/spec.ts';
 import { invariant } from '#emu/base/errors.ts';
 import { pageOffset } from '#emu/base/units.ts';
 import { arena } from '#emu/memory/arena.ts';
@@ -33,7 +33,7 @@ const RETRYABLE: ReadonlySet<Status> = new Set([
 ]);
 
 export class QueueEngine {
-  readonly pool = new CommandPool();
+  readonly pool: CommandPool;
   readonly #port: HostPort;
   readonly #layout: StagingLayout;
   readonly #owner: QueueOwner;
@@ -44,7 +44,14 @@ export class QueueEngine {
   #running = false;
 
   /** @param queues pairs of queues, the admin queues included */
-  constructor(port: HostPort, layout: StagingLayout, queues: number, owner: QueueOwner) {
+  constructor(
+    port: HostPort,
+    layout: StagingLayout,
+    queues: number,
+    sgl: SglSupport,
+    owner: QueueOwner,
+  ) {
+    this.pool = new CommandPool(sgl);
     this.#port = port;
     this.#layout = layout;
     this.#owner = owner;

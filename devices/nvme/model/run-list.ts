@@ -6,6 +6,9 @@
 
 const START_CAPACITY = 16;
 
+/** Address of a run that is nowhere: its data is thrown away. Joins no run but another of its kind. */
+export const DISCARD: number = Number.NEGATIVE_INFINITY;
+
 export class RunList {
   #addresses = new Float64Array(START_CAPACITY);
   #sizes = new Float64Array(START_CAPACITY);

@@ -1,5 +1,5 @@
 /**
- * How a controller's staging memory is divided: fetched entries, completion entries, PRP lists, data chunks.
+ * How a controller's staging memory is divided: fetched entries, completion entries, PRP lists and SGL segments, data chunks.
  * Sizes are those of address space; only what is touched becomes resident.
  * @module
  */
@@ -16,7 +16,7 @@ export const MAX_PARKED = 4;
 /** Data moves in chunks of this many bytes, and so many may be between memory and the medium. */
 export const CHUNK_SIZE = 64 * 1024;
 export const CHUNKS = 32;
-/** Largest page size of a PRP list. */
+/** Largest page size of a PRP list; of an SGL segment less is fetched at once. */
 export const MAX_LIST_SIZE = 64 * 1024;
 /** Most entries of an admin queue. [NVME] 3.1.3.8 */
 export const MAX_ADMIN_ENTRIES = 4096;
@@ -51,7 +51,7 @@ export class StagingLayout {
   chunk(index: number): number {
     return this.#chunks + index * CHUNK_SIZE;
   }
-  /** PRP list page of the command at `index` in the pool. */
+  /** PRP list page, or piece of an SGL segment, of the command at `index` in the pool. */
   list(index: number): number {
     return this.#lists + index * MAX_LIST_SIZE;
   }

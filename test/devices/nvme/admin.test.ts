@@ -59,7 +59,7 @@ test('Identify Controller', () => {
   assert.equal(IdController.NN.get(view, 0), 1);
   assert.equal(IdController.AERL.get(view, 0), 3);
   assert.equal(IdController.ONCS.get(view, 0), 0);
-  assert.equal(IdController.SGLS.get(view, 0), 0);
+  assert.equal(IdController.SGLS.get(view, 0), 0x1_0001, 'data blocks of any bytes, bit buckets');
   assert.equal(IdController.TNVMCAP.get(view, 0), 4096 * BLOCK);
   drive.dispose();
 });
@@ -343,7 +343,7 @@ test('the health log counts traffic, the error log keeps the last failures', () 
   drive.dispose();
 });
 
-test('opcodes that are not there, fused commands and SGLs are refused', () => {
+test('opcodes that are not there, fused commands and SGLs of admin commands are refused', () => {
   const drive = new RawDrive().start();
   const queue = drive.ioQueue();
   for (const opcode of [0x03, 0x0d, 0x10, 0x7c, 0x7f, 0x80, 0x84, 0xff]) {
@@ -352,11 +352,13 @@ test('opcodes that are not there, fused commands and SGLs are refused', () => {
   for (const opcode of [0x04, 0x05, 0x08, 0x09, 0x7f, 0xff]) {
     assert.equal(drive.command(queue, { opcode, nsid: 1 }).code, Status.InvalidOpcode);
   }
-  for (const flags of [0x01, 0x02, 0x40, 0x80]) {
+  for (const flags of [0x01, 0x02, 0x40, 0x80, 0xc0]) {
     assert.equal(
       drive.status({ opcode: AdminOpcode.Identify, flags, cdw10: 1 }),
       Status.InvalidField,
     );
+  }
+  for (const flags of [0x01, 0x02, 0xc0]) {
     assert.equal(drive.command(queue, { opcode: 2, nsid: 1, flags }).code, Status.InvalidField);
   }
   drive.dispose();

@@ -19,15 +19,20 @@ const entry = fc
   .record({
     opcode: fc.oneof(fc.integer({ min: 0, max: 12 }), fc.integer({ min: 0, max: 255 })),
     words: fc.array(u32, { minLength: 16, maxLength: 16 }),
-    near: fc.boolean(),
+    near: fc.constantFrom('no' as const, 'prp' as const, 'sgl' as const),
     offset: fc.integer({ min: 0, max: 8191 }),
     nsid: fc.constantFrom(0, 1, 1, 1, 0xffff_ffff),
   })
   .map(({ opcode, words, near, offset, nsid }) => (base: number): number[] => {
     const out = words.with(0, ((words[0]! & 0xffff_0000) | opcode) >>> 0);
-    if (!near) return out;
+    if (near === 'no') return out;
     const address = base + (offset & ~3);
-    return [out[0]!, nsid, 0, 0, 0, 0, address, 0, base + (offset & ~7), 0, ...out.slice(10)];
+    const head = [out[0]!, nsid, 0, 0, 0, 0, address, 0];
+    if (near === 'prp') return [...head, base + (offset & ~7), 0, ...out.slice(10)];
+    // Commands of one block, and descriptors of each type; what segments hold is what was scribbled last.
+    const sgl = ((out[0]! & 0xffff_0003) | (opcode & 3) | 0x4000) >>> 0;
+    const type = (out[9]! & 0x3000_0000) >>> 0;
+    return [sgl, 1, 0, 0, 0, 0, address & ~7, 0, offset & 0xff0 || 512, type, 0, 0, 0, 0, 0, 0];
   });
 
 const action = fc.oneof(
@@ -56,6 +61,7 @@ const action = fc.oneof(
     }),
   },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('scribble' as const), seed: u32 }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('segments' as const), seed: u32 }) },
 );
 
 function putEntry(drive: RawDrive, queue: RawQueue, words: readonly number[]): void {
@@ -67,12 +73,24 @@ function putEntry(drive: RawDrive, queue: RawQueue, words: readonly number[]): v
   drive.take(queue);
 }
 
+/** Two pages of descriptors that point to one another and to pages behind. */
+function putSegments(drive: RawDrive, data: number, seed: number): void {
+  const dice = drive.machine.kernel.random(`segments ${seed}`);
+  const descriptors = Array.from({ length: 512 }, () => ({
+    type: dice.below(8) > 5 ? dice.below(6) : 0,
+    address: data + 8 * dice.below(2048),
+    length: dice.below(3) * 16 * dice.below(20),
+  }));
+  drive.putSgl(data, descriptors);
+}
+
 type Step = typeof action extends fc.Arbitrary<infer T> ? T : never;
 
 function act(drive: RawDrive, io: RawQueue, data: number, step: Step): void {
   if (step.kind === 'entry') putEntry(drive, step.io ? io : drive.admin, step.entry(data));
   else if (step.kind === 'doorbell') drive.write({ offset: 0x1000 + 4 * step.index }, step.value);
   else if (step.kind === 'scribble') drive.scribble(data, 8192, `${step.seed}`);
+  else if (step.kind === 'segments') putSegments(drive, data, step.seed);
   else {
     // The CPU port wants natural alignment.
     const offset = step.offset - (step.offset % step.size);

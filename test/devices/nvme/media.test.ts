@@ -142,4 +142,6 @@ test('timings that are none, and options beyond the limits, are refused', () => 
   }
   // @ts-expect-error: what plain JavaScript may pass
   assert.throws(() => nvme({ store, timing: 'slow' }), /expected optane or instant, got 'slow'/);
+  // @ts-expect-error: the same
+  assert.throws(() => nvme({ store, sgl: 'word' }), /expected byte or dword or none, got 'word'/);
 });

@@ -5,14 +5,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { PageCursor } from '#devices/nvme/driver/page-cursor.ts';
-import { listPages, PrpBuilder } from '#devices/nvme/driver/prp-builder.ts';
-import { PrpWalk, WalkStep } from '#devices/nvme/model/prp-walk.ts';
+import { CommandFields } from '#devices/nvme/driver/command-fields.ts';
+import { DataRanges } from '#devices/nvme/driver/data-ranges.ts';
+import { listPages, prpObjection, writePrps } from '#devices/nvme/driver/prps.ts';
+import { WalkStep } from '#devices/nvme/model/descriptor-walk.ts';
+import { PrpWalk } from '#devices/nvme/model/prp-walk.ts';
 import type { RunList } from '#devices/nvme/model/run-list.ts';
 import { RunCursor } from '#devices/nvme/model/run-list.ts';
-import { Status } from '#devices/nvme/spec.ts';
+import { Sqe, Status } from '#devices/nvme/spec.ts';
 import { ADDR_LIMIT, dmaAddr, hi32, lo32, physAddr } from '#emu/base/units.ts';
-import { DmaRangeList } from '#emu/dma/dma-range-list.ts';
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
 
 const PAGE = 4096;
@@ -42,6 +43,24 @@ function walk(
     step = it.list(new DataView(bytes.buffer), 0, listBytes);
   }
   return { step, walk: it, fetched };
+}
+
+/** PRP1 and PRP2 as the driver writes them for pieces of [address, size], its list into `memory`. */
+function written(
+  memory: SparseMemory,
+  pieces: readonly [number, number][],
+): { size: number; prp1: number; prp2: number } {
+  const data = new DataRanges();
+  for (const [address, size] of pieces) data.append(dmaAddr(address), size);
+  assert.equal(prpObjection(data), null);
+  const fields = new CommandFields().clear(2);
+  const sizeBytes = listPages(data.sizeBytes) * PAGE;
+  writePrps(data, { memory, address: LIST, dma: LIST_DMA, sizeBytes }, fields);
+  const entry = new DataView(new ArrayBuffer(Sqe.SIZE));
+  fields.encode(entry, 0, 7);
+  assert.equal(Sqe.flags.get(entry, 0), 0);
+  const [prp1, prp2] = [Sqe.prp1.get(entry, 0), Sqe.prp2.get(entry, 0)];
+  return { size: data.sizeBytes, prp1, prp2 };
 }
 
 /** A buffer that PRPs can describe: a first page with an offset, then pages anywhere, some adjacent. */
@@ -84,28 +103,30 @@ function joined(pieces: [number, number][]): [number, number][] {
   return runs;
 }
 
-test('what the builder describes, the walk finds: every byte once, in order', () => {
+/** The same pieces, each in two where it is long enough. */
+const cutUp = (pieces: readonly [number, number][]): [number, number][] =>
+  pieces.flatMap(([address, size]): [number, number][] =>
+    size < 1000
+      ? [[address, size]]
+      : [
+          [address, 333],
+          [address + 333, size - 333],
+        ],
+  );
+
+test('what the driver describes, the walk finds: every byte once, in order', () => {
   fc.assert(
-    fc.property(buffers, (buffer) => {
+    fc.property(buffers, fc.boolean(), (buffer, cut) => {
       const pieces = piecesOf(buffer);
-      const ranges = new DmaRangeList();
-      for (const [address, size] of pieces) ranges.append(dmaAddr(address), size);
       const memory = new SparseMemory(2 ** 32, 'lists');
-      const cursor = new PageCursor();
-      cursor.start(ranges, 0);
-      const builder = new PrpBuilder(memory);
-      assert.ok(builder.build(cursor, ranges.sizeBytes, LIST, LIST_DMA));
-      const {
-        step,
-        walk: found,
-        fetched,
-      } = walk(memory, ranges.sizeBytes, builder.prp1, builder.prp2);
+      const { size, prp1, prp2 } = written(memory, cut ? cutUp(pieces) : joined(pieces));
+      const { step, walk: found, fetched } = walk(memory, size, prp1, prp2);
       assert.equal(step, WalkStep.Done);
       assert.deepEqual(runsOf(found.runs), joined(pieces));
-      const limit = LIST_DMA + listPages(ranges.sizeBytes) * PAGE;
-      for (const [at, size] of fetched) {
-        assert.ok(at + size <= limit, 'the list fits what the driver sets aside');
-        assert.equal(Math.floor(at / PAGE), Math.floor((at + size - 1) / PAGE), 'within a page');
+      const limit = LIST_DMA + listPages(size) * PAGE;
+      for (const [at, bytes] of fetched) {
+        assert.ok(at + bytes <= limit, 'the list fits what the driver sets aside');
+        assert.equal(Math.floor(at / PAGE), Math.floor((at + bytes - 1) / PAGE), 'within a page');
       }
       memory.dispose();
     }),
@@ -116,19 +137,14 @@ test('what the builder describes, the walk finds: every byte once, in order', ()
 test('lists that end just before, at and after the end of a page', () => {
   for (const pages of [2, 3, 512, 513, 514, 1023, 1024, 1025, 1535, 1536]) {
     const memory = new SparseMemory(2 ** 24, 'lists');
-    const ranges = new DmaRangeList();
     const pieces = Array.from({ length: pages }, (_, i): [number, number] => [
       8192 * (i + 1),
       PAGE,
     ]);
-    for (const [address, size] of pieces) ranges.append(dmaAddr(address), size);
-    const cursor = new PageCursor();
-    cursor.start(ranges, 0);
-    const builder = new PrpBuilder(memory);
-    assert.ok(builder.build(cursor, ranges.sizeBytes, LIST, LIST_DMA));
-    const found = walk(memory, ranges.sizeBytes, builder.prp1, builder.prp2);
+    const { size, prp1, prp2 } = written(memory, pieces);
+    const found = walk(memory, size, prp1, prp2);
     assert.deepEqual(runsOf(found.walk.runs), pieces);
-    assert.ok(found.fetched.length <= listPages(ranges.sizeBytes));
+    assert.ok(found.fetched.length <= listPages(size));
     memory.dispose();
   }
 });
@@ -216,26 +232,24 @@ test('larger pages: a list entry covers one, and offsets are checked against it'
   memory.dispose();
 });
 
-test('the builder refuses what PRPs cannot describe', () => {
-  const memory = new SparseMemory(2 ** 24, 'lists');
-  const builds = (size: number, ...ranges: [number, number][]): boolean => {
-    const list = new DmaRangeList();
-    for (const [address, length] of ranges) list.appendApart(dmaAddr(address), length);
-    const cursor = new PageCursor();
-    cursor.start(list, 0);
-    return new PrpBuilder(memory).build(cursor, size, LIST, LIST_DMA);
+test('data that PRPs cannot describe is objected to, and by which range', () => {
+  const objection = (...ranges: [number, number][]): string | null => {
+    const data = new DataRanges();
+    for (const [address, length] of ranges) data.append(dmaAddr(address), length);
+    return prpObjection(data);
   };
-  assert.ok(builds(PAGE, [0x1000, 512], [0x1200, PAGE - 512]), 'pieces that follow on');
-  assert.ok(!builds(PAGE, [0x1002, PAGE]), 'a start that is no multiple of 4');
-  assert.ok(!builds(1024, [0x1000, 512], [0x3000, 512]), 'a first piece that ends inside a page');
-  assert.ok(!builds(2 * PAGE, [0x1000, PAGE], [0x3200, PAGE]), 'a second one that begins inside');
-  assert.ok(
-    !builds(3 * PAGE, [0x1000, PAGE], [0x3000, 512], [0x5000, 2 * PAGE]),
-    'a gap in a list',
+  assert.equal(objection([0x1000, 512], [0x1200, PAGE - 512]), null, 'pieces that follow on');
+  assert.equal(objection([0x1ffc, 4], [0x9000, 2 * PAGE], [0x3000, 1]), null);
+  assert.equal(objection([0x1003, PAGE]), 'range 0 begins at 0x1003, no multiple of 4');
+  assert.equal(objection([0x1000, 512], [0x3000, 512]), 'range 0 ends inside a page, at 0x1200');
+  assert.equal(
+    objection([0x1000, PAGE], [0x3200, PAGE]),
+    'range 1 begins inside a page, at 0x3200',
   );
-  assert.ok(!builds(2 * PAGE, [0x1000, PAGE]), 'memory that ends too early');
-  assert.ok(!builds(PAGE, [0x1800, PAGE / 2]), 'the same without a second piece');
-  memory.dispose();
+  assert.equal(
+    objection([0x1000, PAGE], [0x3000, 512], [0x5000, PAGE]),
+    'range 1 ends inside a page, at 0x3200',
+  );
 });
 
 test('list pages: one more for each 511 entries beyond the first 512', () => {

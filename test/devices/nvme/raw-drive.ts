@@ -15,8 +15,12 @@ import {
   DOORBELL_SIZE,
   DOORBELLS_AT,
   Property,
+  Psdt,
   QueueCdw10,
+  SglDescriptor,
+  SglId,
   Sqe,
+  SqeFlags,
 } from '#devices/nvme/spec.ts';
 import { offsetBy, type PhysAddr, physAddr } from '#emu/base/units.ts';
 import { type Machine, machine } from '#emu/host/machine.ts';
@@ -34,11 +38,21 @@ export interface Fields {
   readonly nsid?: number;
   readonly prp1?: number;
   readonly prp2?: number;
+  /** In place of the PRPs; PSDT is set to match unless `flags` are given. */
+  readonly sgl?: Descriptor;
   readonly cdw10?: number;
   readonly cdw11?: number;
   readonly cdw12?: number;
   readonly cdw13?: number;
   readonly cdw14?: number;
+}
+
+/** An SGL descriptor; type and subtype are both 0 by default. */
+export interface Descriptor {
+  readonly address: number;
+  readonly length: number;
+  readonly type?: number;
+  readonly subtype?: number;
 }
 
 export interface Completion {
@@ -202,11 +216,13 @@ export class RawDrive {
     const at = queue.sq + queue.tail * Sqe.SIZE;
     this.memory.fill(at, Sqe.SIZE, 0);
     this.memory.setU8(at, fields.opcode);
-    this.memory.setU8(at + Sqe.flags.at, fields.flags ?? 0);
+    const flags = fields.flags ?? SqeFlags.PSDT.of(fields.sgl ? Psdt.Sgl : Psdt.Prp);
+    this.memory.setU8(at + Sqe.flags.at, flags);
     this.memory.setU16(at + Sqe.cid.at, cid);
     this.memory.setU32(at + Sqe.nsid.at, fields.nsid ?? 0);
     this.memory.setU64(at + Sqe.prp1.at, fields.prp1 ?? 0);
     this.memory.setU64(at + Sqe.prp2.at, fields.prp2 ?? 0);
+    if (fields.sgl) this.putSgl(at + Sqe.prp1.at, [fields.sgl]);
     for (const name of ['cdw10', 'cdw11', 'cdw12', 'cdw13', 'cdw14'] as const) {
       this.memory.setU32(at + Sqe[name].at, fields[name] ?? 0);
     }
@@ -307,6 +323,19 @@ export class RawDrive {
   }
 
   // ------------------------------------------------------------ bytes
+
+  /** Writes descriptors to memory; gives their size. */
+  putSgl(address: number, descriptors: readonly Descriptor[]): number {
+    for (const [i, { address: data, length, type = 0, subtype = 0 }] of descriptors.entries()) {
+      const at = address + i * SglDescriptor.SIZE;
+      this.memory.setU64(at, data);
+      this.memory.setU32(at + SglDescriptor.length.at, length);
+      const id = SglId.TYPE.of(type) | SglId.SUBTYPE.of(subtype);
+      this.memory.setU32(at + 12, 0);
+      this.memory.setU8(at + SglDescriptor.id.at, id);
+    }
+    return descriptors.length * SglDescriptor.SIZE;
+  }
 
   bytes(address: number, size: number): Uint8Array {
     const bytes = new Uint8Array(size);

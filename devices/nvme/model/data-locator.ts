@@ -1,33 +1,34 @@
 /**
- * Walks the PRPs of commands, reading the list pages they point to. Data is moved elsewhere. [NVME] 4.1.1
+ * Finds out where the data of commands lies: walks their PRPs or SGLs, reading the lists these point to. Data is
+ * moved elsewhere. [NVME] 4.1
  * @module
  */
 
-import { MIN_PAGE_SIZE, Status } from '#devices/nvme/spec.ts';
+import { MIN_PAGE_SIZE, Psdt, Status } from '#devices/nvme/spec.ts';
 import { PAGE_SIZE, pageOffset } from '#emu/base/units.ts';
 import { arena } from '#emu/memory/arena.ts';
 import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
 import type { Command, CommandPool } from './command.ts';
+import { WalkStep } from './descriptor-walk.ts';
 import type { DmaChannel, HostPort } from './host-port.ts';
-import { WalkStep } from './prp-walk.ts';
 import type { StagingLayout } from './staging.ts';
 
-/** Takes commands whose runs are known, or whose PRPs are no good. */
-export interface PrpClient {
+/** Takes commands whose runs are known, or whose descriptors are no good. */
+export interface LocatorClient {
   located(command: Command): void;
   unlocated(command: Command, status: Status): void;
 }
 
-export class PrpFetcher {
+export class DataLocator {
   /** Memory page size in force, CC.MPS. */
   pageSize = MIN_PAGE_SIZE;
   readonly #port: HostPort;
   readonly #layout: StagingLayout;
   readonly #pool: CommandPool;
-  readonly #client: PrpClient;
+  readonly #client: LocatorClient;
   readonly #reads: DmaChannel;
 
-  constructor(port: HostPort, layout: StagingLayout, pool: CommandPool, client: PrpClient) {
+  constructor(port: HostPort, layout: StagingLayout, pool: CommandPool, client: LocatorClient) {
     this.#port = port;
     this.#layout = layout;
     this.#pool = pool;
@@ -37,13 +38,19 @@ export class PrpFetcher {
     });
   }
 
-  /** Walks the PRPs of a command for its `dataBytes`. */
+  /** Walks the data pointer of a command for its `dataBytes`. */
   locate(command: Command): void {
-    const { walk, prp1Lo, prp1Hi, prp2Lo, prp2Hi } = command;
-    this.#follow(
-      command,
-      walk.begin(this.pageSize, command.dataBytes, prp1Lo, prp1Hi, prp2Lo, prp2Hi),
-    );
+    this.#follow(command, this.#begin(command));
+  }
+
+  #begin(command: Command): WalkStep {
+    const { dataBytes, outward, prp1Lo, prp1Hi, prp2Lo, prp2Hi } = command;
+    if (command.psdt === Psdt.Prp) {
+      command.walk = command.prps;
+      return command.prps.begin(this.pageSize, dataBytes, prp1Lo, prp1Hi, prp2Lo, prp2Hi);
+    }
+    command.walk = command.sgl;
+    return command.sgl.begin(dataBytes, outward, prp1Lo, prp1Hi, prp2Lo, prp2Hi);
   }
 
   #follow(command: Command, step: WalkStep): void {

@@ -1,10 +1,10 @@
 /**
  * What stands behind a range list whose memory may go away: a pin or a lease. Whoever maps the list asks it
- * first and counts its mappings there. [P2PDMA], [PHYR]
+ * first and counts its mappings there. Interface only. [P2PDMA], [PHYR]
  * @module
  */
-import type { PhyRangeList } from '#emu/dma/phy-range-list.ts';
-import type { Refusal } from './refusal.ts';
+
+import type { MapRefusal } from './mapping.ts';
 
 /** A list's memory as the mapping layer sees it. */
 export interface ListHold {
@@ -15,19 +15,9 @@ export interface ListHold {
   /** Whether devices may write to it. */
   readonly isWritable: boolean;
   /** Why the list cannot be mapped, or null. @throws CHECKER when its pin is gone */
-  admit(): Refusal<'ENODEV'> | null;
+  admit(): MapRefusal | null;
   /** A mapping of the list, or of a part of it, was made. */
   mapped(): void;
   /** Such a mapping has ended: no device can reach the memory by it any more. @throws CHECKER without one */
   unmapped(): void;
 }
-
-const holds = new WeakMap<PhyRangeList, ListHold>();
-
-/** What stands behind `list`, or null for memory that whoever made the list keeps. */
-export const holdOf = (list: PhyRangeList): ListHold | null => holds.get(list) ?? null;
-
-/** Puts `hold` behind `list`, for as long as the list exists. */
-export const setHold = (list: PhyRangeList, hold: ListHold): void => {
-  holds.set(list, hold);
-};

@@ -1,0 +1,84 @@
+/**
+ * Which parts of an address range are linked to memory, and which of them have been synced: disjoint spans in
+ * ascending order. Plain bookkeeping of IovaState. [DMAAPI]
+ * @module
+ */
+
+interface Span {
+  readonly from: number;
+  readonly to: number;
+  readonly isSynced: boolean;
+}
+
+export class LinkedSpans {
+  #spans: Span[] = [];
+
+  /** Spans; neighbours are not joined. */
+  get count(): number {
+    return this.#spans.length;
+  }
+  /** End of the last span, or 0. */
+  get end(): number {
+    return this.#spans.at(-1)?.to ?? 0;
+  }
+  get isAllSynced(): boolean {
+    return this.#spans.every((span) => span.isSynced);
+  }
+
+  /** Whether any of [from, to) is linked. */
+  touches(from: number, to: number): boolean {
+    return from < this.end && this.#spans.some((span) => span.from < to && from < span.to);
+  }
+
+  /** Whether all of [from, to) is linked. */
+  covers(from: number, to: number): boolean {
+    let at = from;
+    for (const span of this.#spans) if (span.from <= at && at < span.to) at = span.to;
+    return at >= to;
+  }
+
+  /** Whether all of [from, to), which is linked, has been synced. */
+  isSynced(from: number, to: number): boolean {
+    return this.#spans.every((span) => span.isSynced || span.to <= from || span.from >= to);
+  }
+
+  /** Adds [from, to), which nothing touches. */
+  add(from: number, to: number): void {
+    this.#insert({ from, to, isSynced: false });
+  }
+
+  /** Marks the linked parts of [from, to) as synced. */
+  sync(from: number, to: number): void {
+    for (const { from: start, to: end } of this.remove(from, to)) {
+      this.#insert({ from: start, to: end, isSynced: true });
+    }
+  }
+
+  /** Takes the linked parts of [from, to) out; what is taken. */
+  remove(from: number, to: number): readonly Span[] {
+    const taken: Span[] = [];
+    const kept: Span[] = [];
+    for (const span of this.#spans) {
+      const start = Math.max(span.from, from);
+      const end = Math.min(span.to, to);
+      if (start >= end) {
+        kept.push(span);
+        continue;
+      }
+      taken.push({ ...span, from: start, to: end });
+      if (span.from < start) kept.push({ ...span, to: start });
+      if (end < span.to) kept.push({ ...span, from: end });
+    }
+    this.#spans = kept;
+    return taken;
+  }
+
+  #insert(span: Span): void {
+    if (span.from >= this.end) {
+      this.#spans.push(span);
+      return;
+    }
+    const at = this.#spans.findIndex((each) => each.from >= span.to);
+    this.#spans.splice(at, 0, span);
+  }
+}

@@ -1,0 +1,20 @@
+/**
+ * One function's address space by a provider from before range lists: scatterlists are all that it maps. An interface
+ * only; ListWrapper serves range lists through it. [DMAAPI]
+ * @module
+ */
+import type { DmaAddr, PhysAddr } from '#emu/base/units.ts';
+import type { Pending } from '#emu/sim/pending.ts';
+import type { Direction, MapRefusal } from './mapping.ts';
+import type { ScatterList } from './scatter-list.ts';
+
+export interface ScatterlistDomain {
+  /**
+   * Fills the device's side of `scatter`, whose entries are memory of one kind each, and its `mappedCount`; null.
+   * Or refuses, and leaves nothing mapped.
+   */
+  mapScatterlist(scatter: ScatterList, direction: Direction): MapRefusal | null;
+  /** Ends that; `done` is completed when no access by it is possible any more. */
+  unmapScatterlist(scatter: ScatterList, direction: Direction, done: Pending<void>): void;
+  mapDoorbell(address: PhysAddr): DmaAddr;
+}
