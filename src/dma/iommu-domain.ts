@@ -18,7 +18,7 @@ import { Direction, type MapRefusal, MapType } from './mapping.ts';
 import { MappingRecord, MappingState } from './mapping-record.ts';
 import type { PhyRangeList } from './phy-range-list.ts';
 import type { SegmentCursor } from './segment-cursor.ts';
-import { leafFlags, SV48_LIMIT, Sv48Table } from './sv48-table.ts';
+import { leafFlags, SV48_LIMIT, Sv48Table, TABLE_BYTES } from './sv48-table.ts';
 
 export interface IommuDomainOptions {
   readonly host: DmaHost;
@@ -141,7 +141,9 @@ export class IommuDomain implements DmaDomain {
     } catch (error) {
       if (!(error instanceof EmuError && error.code === 'NO_MEMORY')) throw error;
       // No device knows the addresses yet, so no cache holds them.
-      this.table.unmap(mapping.iova, mapping.iovaBytes, null);
+      const emptied: PhysAddr[] = [];
+      this.table.unmap(mapping.iova, mapping.iovaBytes, emptied);
+      for (const table of emptied) this.#options.host.free(table, TABLE_BYTES);
       this.iovas.free(mapping.iova, mapping.iovaBytes);
       return noMemory('no memory for page tables');
     }

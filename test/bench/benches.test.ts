@@ -5,9 +5,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Bench } from '#emu/cli/bench/bench.ts';
+import { dmaBench } from '#emu/cli/bench/dma-bench.ts';
 import { fabricBench } from '#emu/cli/bench/fabric-bench.ts';
 import { kernelBench } from '#emu/cli/bench/kernel-bench.ts';
 import { runEmu } from '#test/support/recording-terminal.ts';
+
+const dmaNames = (provider: string): readonly string[] => [
+  ...[1, 16, 256, 4096, 262_144].map((count) => `${provider}.${count}.perRange`),
+  ...['wide16', 'compact8'].map((layout) => `${provider}.${layout}.4096.perRange`),
+  `${provider}.rangesPerSecond`,
+  `${provider}.holdsPerRange`,
+];
 
 const METRICS: readonly (readonly [bench: Bench, names: readonly string[]])[] = [
   [kernelBench, ['hold64', 'hold1k', 'dispatch64', 'dispatch1k', 'holdsPerEvent']],
@@ -17,6 +25,10 @@ const METRICS: readonly (readonly [bench: Bench, names: readonly string[]])[] = 
       ...['hold64', 'writeHops', 'holdsPerWriteTlp', 'scavengesPerMillionTlp', 'readHops'],
       ...['endpoints64Hops', 'functional1MiB', 'functional256B', 'peakRss'],
     ],
+  ],
+  [
+    dmaBench,
+    [...['direct', 'iommu', 'iommuLazy'].flatMap(dmaNames), ...['iova.empty', 'iova.live100000']],
   ],
 ];
 
@@ -38,5 +50,8 @@ for (const [bench, names] of METRICS) {
 test('an unknown benchmark is refused with the names there are', async () => {
   const { code, stderr } = await runEmu('bench', 'fabrik');
   assert.equal(code, 2);
-  assert.match(stderr, /expected one of kernel, fabric, got 'fabrik', did you mean 'fabric'\?/);
+  assert.match(
+    stderr,
+    /expected one of kernel, fabric, dma, got 'fabrik', did you mean 'fabric'\?/,
+  );
 });

@@ -11,7 +11,7 @@ import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
 import { machine } from '#emu/host/machine.ts';
 import type { MachineSpec } from '#emu/host/machine-spec.ts';
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
-import { Purpose } from '#emu/pcie/endpoint.ts';
+import { Purpose } from '#emu/pcie/dma-status.ts';
 import { runEmu } from '#test/support/recording-terminal.ts';
 
 async function booted(spec: Partial<MachineSpec>, checker?: boolean) {
@@ -19,13 +19,13 @@ async function booted(spec: Partial<MachineSpec>, checker?: boolean) {
   const made = plan.build(checker === undefined ? {} : { checker });
   made.boot();
   made.kernel.run();
-  const fn = made.function('edu');
+  const fn = made.function('edu0');
   const bytes = new SparseMemory(4096, 'bytes');
   const list = PhyRangeList.of(made.mm.allocate(4096), 4096);
   const mapping = fn.dma.map(list, Direction.ToDevice);
   assert.ok(!isRefusal(mapping));
   const write = (): void =>
-    made.endpoint('edu').write(mapping.ranges.address(0), 64, bytes, 0, Purpose.Data, null, 0);
+    made.endpoint('edu0').write(mapping.ranges.address(0), 64, bytes, 0, Purpose.Data, null, 0);
   const dispose = (): void => {
     bytes.dispose();
     made.dispose();
@@ -38,7 +38,7 @@ test('a device that writes a mapping for reading is reported, with path and plac
   write();
   assert.equal(made.checker?.count, 1);
   const { message, path } = made.checker.reports[0]!;
-  assert.equal(path, made.function('edu').path);
+  assert.equal(path, made.function('edu0').path);
   assert.match(message, /mapped at booted \(.*checker-machine\.test/);
   dispose();
 });

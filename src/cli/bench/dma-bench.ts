@@ -31,7 +31,7 @@ const COUNTS = [1, 16, 256, 4096, 262_144] as const;
 const FLAT_FROM = 16;
 const MAX_SPREAD = 2;
 /** Ranges of a measured round, at least. */
-const RANGES_PER_ROUND = 2 ** 16;
+const RANGES_PER_ROUND = 2 ** 18;
 /** Mappings at a time, as a driver's queue has them, for lists up to a length. */
 const DEPTH = 32;
 const BATCHED = 4096;

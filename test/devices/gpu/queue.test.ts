@@ -1,6 +1,7 @@
 /** The ring queue driven through registers, memory and doorbells: pointers, wrap-around, refusals. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { QueueException, Reg, SdmaReg } from '#devices/gpu/spec.ts';
 import { offsetBy } from '#emu/base/units.ts';
 import { DmaStatus } from '#emu/pcie/dma-status.ts';
@@ -322,4 +323,37 @@ test('an error interrupts only where that is asked for', () => {
   rig.trap().put(0x99).go();
   assert.equal(rig.interrupts, 1);
   rig.dispose();
+});
+
+test('nothing that a driver can write makes the model throw', () => {
+  const opcodes = [0, 1, 2, 5, 6, 11].flatMap((op) => [op, op | 0x8000_0000, op | (1 << 25)]);
+  const small = fc.integer({ min: 0, max: 0x3ffff });
+  const places = fc.constantFrom(FB % 2 ** 32, FB / 2 ** 32, 0x8000_0000, 0xffff_ffff, 0x10_0000);
+  const dword = fc.oneof(fc.constantFrom(...opcodes), small, places);
+  const registers = Object.values(SdmaReg).map(({ offset }) => offset);
+  const write = fc.record({
+    offset: fc.oneof(fc.constantFrom(...registers), fc.integer({ min: 0, max: 0xf_fff0 })),
+    size: fc.constantFrom(1, 2, 4, 8, 13),
+    value: fc.oneof(small, places),
+  });
+  const view = new DataView(new ArrayBuffer(64));
+  const [ring, writes] = [fc.array(dword, { maxLength: 60 }), fc.array(write, { maxLength: 8 })];
+  fc.assert(
+    fc.property(ring, writes, fc.nat(300), fc.nat(4096), (dwords, steps, wptr, doorbell) => {
+      const rig = new GpuRig({ fidelity: 'functional', ringDwords: 64 });
+      rig.put(...dwords).go();
+      for (const { offset, size, value } of steps) {
+        for (let i = 0; i < 4; i++) view.setUint32(4 * i, value, true);
+        rig.model.registers.mmioWrite(offset, size, view, 0);
+        rig.model.registers.mmioRead(offset, size, view, 16);
+        rig.doorbell(wptr);
+        rig.machine.kernel.run();
+      }
+      const { address } = rig.pci.bar(2);
+      rig.machine.cpu.write32(offsetBy(address, doorbell & ~3), wptr);
+      rig.machine.kernel.run();
+      rig.dispose();
+    }),
+    { numRuns: 150 },
+  );
 });
