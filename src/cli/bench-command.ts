@@ -2,13 +2,14 @@
  * `emu bench`: runs the benchmark suite, or one benchmark of it.
  * @module
  */
-import pc from 'picocolors';
+
 import { usage } from '#emu/base/errors.ts';
 import { nearestName } from '#emu/scenario/nearest-name.ts';
 import type { Bench, BenchResult } from './bench/bench.ts';
 import { dmaBench } from './bench/dma-bench.ts';
 import { fabricBench } from './bench/fabric-bench.ts';
 import { kernelBench } from './bench/kernel-bench.ts';
+import { colors as pc } from './colors.ts';
 import { ExitCode } from './exit-code.ts';
 import { ProgressLine } from './progress-line.ts';
 import { formatQuantity } from './quantity.ts';

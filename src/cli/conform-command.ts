@@ -3,9 +3,9 @@
  * @module
  */
 import { readFileSync } from 'node:fs';
-import pc from 'picocolors';
 import { usage } from '#emu/base/errors.ts';
 import { nearestName } from '#emu/scenario/nearest-name.ts';
+import { colors as pc } from './colors.ts';
 import { conformList, type VectorResult } from './conform/list-conformance.ts';
 import { listVectors, type VectorOutcome, type VectorRange } from './conform/list-vectors.ts';
 import { ExitCode } from './exit-code.ts';

@@ -5,8 +5,8 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import pc from 'picocolors';
 import { usage } from '#emu/base/errors.ts';
+import { colors as pc } from './colors.ts';
 import { ExitCode } from './exit-code.ts';
 import { describeFailure } from './failure.ts';
 import { isScenarioFileName, loadScenario, locateScenario, scenarioName } from './load-scenario.ts';

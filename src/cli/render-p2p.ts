@@ -2,9 +2,10 @@
  * The explanation of a peer-to-peer path as people read it.
  * @module
  */
-import pc from 'picocolors';
+
 import { MapType } from '#emu/dma/mapping.ts';
 import { HopRole } from '#emu/dma/p2p-explain.ts';
+import { colors as pc } from './colors.ts';
 import type { ProbeTransfer } from './p2p-probe.ts';
 import type { P2pReport, PathEntry, ProbeEntry } from './p2p-report.ts';
 import { ACS_WORDS } from './p2p-words.ts';

@@ -2,7 +2,7 @@
  * What `emu run FILE --help` says of a scenario: its summary and its parameters.
  * @module
  */
-import pc from 'picocolors';
+import { colors as pc } from './colors.ts';
 import type { LoadedScenario } from './load-scenario.ts';
 import { shownPath } from './shown-path.ts';
 

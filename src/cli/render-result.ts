@@ -2,9 +2,10 @@
  * A run's result as people read it: tables, metrics, checks and a closing line.
  * @module
  */
-import pc from 'picocolors';
+
 import type { ColumnUnits } from '#emu/scenario/recorder.ts';
 import type { CheckResult, ScenarioResult, TableRow } from '#emu/scenario/result.ts';
+import { colors as pc } from './colors.ts';
 import { formatNumber, formatQuantity, formatTimeNs } from './quantity.ts';
 import { renderTable } from './render-table.ts';
 

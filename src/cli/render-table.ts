@@ -3,9 +3,9 @@
  * @module
  */
 import Table from 'cli-table3';
-import pc from 'picocolors';
 import type { ColumnUnits } from '#emu/scenario/recorder.ts';
 import type { TableRow } from '#emu/scenario/result.ts';
+import { colors as pc } from './colors.ts';
 import { formatNumber, formatQuantity, NO_VALUE } from './quantity.ts';
 
 /** Columns of the first row, numbers to the right. */
