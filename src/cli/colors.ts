@@ -6,6 +6,6 @@
 import process from 'node:process';
 import pc from 'picocolors';
 
-const isWanted = process.stdout.isTTY === true || process.env['FORCE_COLOR'] !== undefined;
+const isWanted = process.stdout.isTTY === true || process.env.FORCE_COLOR !== undefined;
 
 export const colors = pc.createColors(isWanted && pc.isColorSupported);
