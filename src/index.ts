@@ -24,9 +24,12 @@ export {
 } from '#emu/base/units.ts';
 export { BlockCursor, type BlockPlan, bestBlock } from '#emu/dma/block-list.ts';
 export { BounceCounter, type BouncePool } from '#emu/dma/bounce-pool.ts';
+export { CheckerClass, type CheckerReport, type DmaChecker } from '#emu/dma/checker.ts';
 export { DmaFlag, DmaRangeList, dmaCursor } from '#emu/dma/dma-range-list.ts';
 export type { Owner } from '#emu/dma/dma-sync.ts';
+export { FlushPolicy } from '#emu/dma/flush-queue.ts';
 export { HOST_BRIDGE_ALLOW_LIST } from '#emu/dma/host-bridge-list.ts';
+export { IovaState } from '#emu/dma/iova-state.ts';
 export { LimitedCursor } from '#emu/dma/limited-cursor.ts';
 export {
   type ByteRange,
@@ -40,10 +43,12 @@ export { PhyFlag, PhyRangeList, phyCursor } from '#emu/dma/phy-range-list.ts';
 export type { RangeCursor } from '#emu/dma/range-cursor.ts';
 export { PROVIDER_INDEX, type RangeLayout } from '#emu/dma/range-layout.ts';
 export { RangeLayouts } from '#emu/dma/range-layouts.ts';
+export { RequestIterator, RequestStyle } from '#emu/dma/request-iterator.ts';
 export { RunCursor } from '#emu/dma/run-cursor.ts';
 export { type ScatterLayout, ScatterLayouts } from '#emu/dma/scatter-layout.ts';
 export { ScatterList } from '#emu/dma/scatter-list.ts';
 export type { SegmentLimits } from '#emu/dma/segment-limits.ts';
+export { AddressSpace } from '#emu/host/address-space.ts';
 export { type Machine, MachinePlan, machine } from '#emu/host/machine.ts';
 export {
   type DmaSpec,
@@ -55,6 +60,10 @@ export {
   type SwitchSpec,
 } from '#emu/host/machine-spec.ts';
 export type { PciFunction } from '#emu/host/pci-function.ts';
+export type { PeerLease } from '#emu/host/peer-lease.ts';
+export type { PeerMemory } from '#emu/host/peer-memory.ts';
+export type { PeerPool } from '#emu/host/peer-pool.ts';
+export { pinUserPages, unpinUserPages } from '#emu/host/pinning.ts';
 export { IommuCounter } from '#emu/iommu/translation-unit.ts';
 export { type BlockStore, MemoryStore, StoreStatus } from '#emu/memory/block-store.ts';
 export { copyMemory, SparseMemory } from '#emu/memory/sparse-memory.ts';

@@ -7,6 +7,8 @@ import type { BouncePool } from '#emu/dma/bounce-pool.ts';
 import { type CheckerAction, DmaChecker } from '#emu/dma/checker.ts';
 import type { DmaProvider } from '#emu/dma/dma-provider.ts';
 import type { FaultLog } from '#emu/dma/fault-log.ts';
+import { hostBridgePolicy } from '#emu/dma/host-bridge-list.ts';
+import { mapType } from '#emu/dma/p2p.ts';
 import type { Iommu } from '#emu/iommu/iommu.ts';
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
 import type { Endpoint } from '#emu/pcie/endpoint.ts';
@@ -27,7 +29,9 @@ import type { MachineSpec, PhysicalMap } from './machine-spec.ts';
 import { HostMemory } from './mm.ts';
 import { PciFunction } from './pci-function.ts';
 import { PciTree } from './pci-tree.ts';
+import { PeerMemory, type PeerRoute } from './peer-memory.ts';
 import { physicalMap } from './physical-map.ts';
+import { PinLedger } from './pin-ledger.ts';
 import { checkMachine } from './topology-check.ts';
 
 export interface BuildOptions {
@@ -71,6 +75,10 @@ export class Machine {
   readonly pci: PciTree;
   /** Who looks for wrong use of mappings, or null. */
   readonly checker: DmaChecker | null;
+  /** User memory that is pinned; address spaces of this machine share it. */
+  readonly pins: PinLedger;
+  /** Memory that devices offer to their peers. */
+  readonly peerMemory: PeerMemory;
   readonly #hardware: Hardware;
   readonly #memory: SparseMemory;
   readonly #dma: DmaSoftware;
@@ -93,6 +101,15 @@ export class Machine {
     this.pci = new PciTree(this.root, this.map);
     this.#dma = dmaSoftware(this, spec);
     this.checker = this.#addChecker(spec.checker ?? options.checker ?? false);
+    const callSites = this.checker !== null;
+    this.pins = new PinLedger({ callSites });
+    this.peerMemory = new PeerMemory({
+      kernel: this.kernel,
+      view: this.pci,
+      route: this.#peerRoute(),
+      random: this.kernel.random(`${this.name} peer memory`),
+      callSites,
+    });
   }
 
   get root(): RootComplex {
@@ -113,6 +130,13 @@ export class Machine {
   /** What the IOMMU's driver has read of its faults, or null. */
   get faults(): FaultLog | null {
     return this.#dma.faults;
+  }
+
+  /** How software believes that a client reaches a provider. */
+  #peerRoute(): PeerRoute {
+    const { pci, spec } = this;
+    const allowed = hostBridgePolicy(pci, spec.hostBridgeAllowList, spec.cpu);
+    return (provider, client) => mapType(pci, provider, client, allowed(provider, client));
   }
 
   /** Enumerates the tree by configuration requests and brings translation up; then drivers may be opened. */
