@@ -3,14 +3,10 @@
  * distance. Pure functions. [P2PDMA], [PCIE] 6.12
  * @module
  */
-import { Bits } from '#emu/base/layout.ts';
 import type { Bdf } from '#emu/base/units.ts';
+import { ACS_REDIRECT } from '#emu/pcie/config-registers.ts';
 import { MapType } from './mapping.ts';
 import type { PciFunctionView, PciView } from './pci-view.ts';
-
-/** Bits of ACS Control that send peer requests up to the root complex. [PCIE] 7.7.11.3 */
-const AcsRedirect = { RR: new Bits(2), CR: new Bits(3), EC: new Bits(5) } as const;
-const REDIRECTS = AcsRedirect.RR.mask | AcsRedirect.CR.mask | AcsRedirect.EC.mask;
 
 export interface P2pRoute {
   readonly type: MapType;
@@ -48,7 +44,7 @@ export function mapType(
 
 /** Whether a function's ACS control sends peer requests up. */
 export const redirects = (fn: PciFunctionView): boolean =>
-  fn.acs !== null && (fn.acs & REDIRECTS) !== 0;
+  fn.acs !== null && (fn.acs & ACS_REDIRECT) !== 0;
 
 /** The function and the bridges above it, nearest first; empty when it is not in the view. */
 export function pathUp(view: PciView, from: Bdf): readonly PciFunctionView[] {

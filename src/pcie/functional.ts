@@ -10,6 +10,7 @@ import { Decision, Verdict } from './component.ts';
 import { DmaStatus, Purpose } from './dma-status.ts';
 import type { Fabric } from './fabric.ts';
 import type { Port } from './port.ts';
+import { requestBytes } from './splitting.ts';
 import {
   fillCompletion,
   fillCompletionData,
@@ -41,7 +42,7 @@ export class FunctionalPath {
     purpose: Purpose,
   ): void {
     for (let done = 0; done < sizeBytes; ) {
-      const size = pieceBytes(address + done, sizeBytes - done);
+      const size = requestBytes(address + done, sizeBytes - done, PAGE_SIZE);
       this.#fill(Kind.MWr, requester, address + done, size, purpose);
       const end = this.#walk(port, this.#tlp);
       if (this.#decision.verdict !== Verdict.Local) {
@@ -66,7 +67,7 @@ export class FunctionalPath {
   ): DmaStatus {
     let done = 0;
     do {
-      const size = pieceBytes(address + done, sizeBytes - done);
+      const size = requestBytes(address + done, sizeBytes - done, PAGE_SIZE);
       this.#fill(Kind.MRd, requester, address + done, size, purpose);
       const end = this.#walk(port, this.#tlp);
       if (this.#decision.verdict !== Verdict.Local) return this.#answerRefusal(end);
@@ -218,16 +219,11 @@ export class FunctionalPath {
     this.#fabric.arrived(end.owner.path, end.owner.index, tlp);
     tlp.payloadBytes = size;
     for (let done = 0; done < size; ) {
-      const bytes = pieceBytes(at + done, size - done);
+      const bytes = requestBytes(at + done, size - done, PAGE_SIZE);
       const frame = memory.frame(at + done);
       const offset = frame < 0 ? ZERO_FRAME : frame + pageOffset(at + done);
       this.#fabric.traceHash.payload(offset, bytes);
       done += bytes;
     }
   }
-}
-
-function pieceBytes(address: number, remaining: number): number {
-  const toPage = PAGE_SIZE - pageOffset(address);
-  return Math.min(remaining, toPage);
 }

@@ -4,7 +4,7 @@
  * @module
  */
 import { usage } from '#emu/base/errors.ts';
-import { skipFactor } from './link-timing.ts';
+import { serialisationPs, skipFactor } from './link-timing.ts';
 
 export interface LinkSpec {
   /** PCI Express generation, 1 to 5. */
@@ -29,13 +29,7 @@ export interface Credits {
   readonly CplD: number;
 }
 
-const LANE_RATES: Readonly<Record<number, { gigatransfers: number; encoding: number }>> = {
-  1: { gigatransfers: 2.5, encoding: 8 / 10 },
-  2: { gigatransfers: 5, encoding: 8 / 10 },
-  3: { gigatransfers: 8, encoding: 128 / 130 },
-  4: { gigatransfers: 16, encoding: 128 / 130 },
-  5: { gigatransfers: 32, encoding: 128 / 130 },
-};
+const GENERATIONS: readonly number[] = [1, 2, 3, 4, 5];
 const WIDTHS: readonly number[] = [1, 2, 4, 8, 16];
 export const DEFAULT_LINK: LinkSpec = { gen: 4, width: 16 };
 export const DEFAULT_PROPAGATION_PS = 10_000;
@@ -54,8 +48,8 @@ export const ENDPOINT_CREDITS: Credits = { ...FULL_CREDITS, CplH: 0, CplD: 0 };
 
 /** @throws USAGE for a generation or width that no link has. */
 export function checkLink(link: LinkSpec, where: string): void {
-  if (!LANE_RATES[link.gen]) {
-    throw usage(`${where}: link gen must be one of 1, 2, 3, 4, 5; got ${link.gen}`);
+  if (!GENERATIONS.includes(link.gen)) {
+    throw usage(`${where}: link gen must be one of ${GENERATIONS.join(', ')}; got ${link.gen}`);
   }
   if (!WIDTHS.includes(link.width)) {
     throw usage(`${where}: link width must be one of ${WIDTHS.join(', ')}; got ${link.width}`);
@@ -71,11 +65,7 @@ export function checkLink(link: LinkSpec, where: string): void {
 }
 
 /** Time of one byte over all lanes, ps. */
-export function psPerByte(link: LinkSpec): number {
-  const rate = LANE_RATES[link.gen];
-  if (!rate) throw usage(`link gen must be one of 1, 2, 3, 4, 5; got ${link.gen}`);
-  return 8000 / (rate.gigatransfers * rate.encoding * link.width);
-}
+export const psPerByte = (link: LinkSpec): number => serialisationPs(link, 1);
 
 /** Beyond it most TLPs of 4 KiB would be damaged every time. */
 const MAX_BIT_ERROR_RATE = 1e-5;
