@@ -56,13 +56,12 @@ export default defineScenario({
     const timed = host.fabric.fidelity === 'timed';
     metric('roundTrip', timed ? (host.kernel.now - start) / ns(1) : null, 'ns');
 
+    for (const { mapping } of [from, to]) await device.function.dma.unmap(mapping);
+    // Before unmap the memory is the device's.
     const returned = new Uint8Array(params.size);
     host.mm.memory.read(to.address, returned);
     check.bytes('the bytes came back', returned, sent);
-    for (const { address, mapping } of [from, to]) {
-      await device.function.dma.unmap(mapping);
-      host.mm.free(address, params.size);
-    }
+    for (const { address } of [from, to]) host.mm.free(address, params.size);
     await device.close();
   },
 });

@@ -5,13 +5,14 @@
  */
 import {
   Direction,
-  type DmaRangeList,
+  type DmaMapping,
   defineScenario,
-  dmaAddr,
   isRefusal,
+  LegacyDomain,
   type Machine,
   machine,
   type ParamValues,
+  type Pending,
   PhyRangeList,
   PROVIDER_INDEX,
   param,
@@ -108,10 +109,8 @@ interface Described {
   walk(): number;
   /** The same memory in the fewest ranges. */
   runs(): PhyRangeList;
-  /** The list, if it is one that providers map. */
-  readonly list?: PhyRangeList;
-  /** Fills in the device's side, if it is in the same list; returns how many entries that has. */
-  readonly fill?: () => number;
+  /** As providers map it: those of today the one kind, those from before range lists the other. */
+  readonly list: PhyRangeList | ScatterList;
 }
 
 /** A way to describe memory, by the second part of a row's name. */
@@ -157,9 +156,8 @@ function scatterWay(layout: ScatterLayout): Way {
     describe: (pieces) => {
       const list = scatterList(pieces, layout);
       const entries = list.cursor();
-      const bar = pieces.find((piece) => piece[2] === PEER_FLAGS)?.[0];
       return {
-        ...{ ranges: list.count, metadata: list.metadataBytes, storage: list.storageBytes },
+        ...{ list, ranges: list.count, metadata: list.metadataBytes, storage: list.storageBytes },
         runs: () => list.cpuList(RangeLayouts.compact).coalesced(),
         walk: () => {
           let bytes = 0;
@@ -167,8 +165,6 @@ function scatterWay(layout: ScatterLayout): Way {
             bytes += entries.address > 0 ? entries.length : 0;
           return bytes;
         },
-        // Without flags for the device an entry cannot hold a peer's bus address.
-        ...(bar !== undefined && !layout.hasDmaLength ? {} : { fill: () => fill(list, bar) }),
       };
     },
   };
@@ -188,17 +184,6 @@ function scatterList(pieces: readonly Piece[], layout: ScatterLayout): ScatterLi
     }
   }
   return list;
-}
-
-/** Maps without an IOMMU: every entry on its own, a peer's by its bus address, which is the CPU's here. */
-function fill(list: ScatterList, bar = Number.POSITIVE_INFINITY): number {
-  const entries = list.cursor();
-  while (entries.next()) {
-    const { address, length } = entries;
-    entries.setDma(dmaAddr(address), length, address >= bar);
-  }
-  list.mappedCount = list.count;
-  return list.mappedCount;
 }
 
 const WAYS: readonly Way[] = [
@@ -237,41 +222,59 @@ interface Mapped {
   readonly ns: number | null;
 }
 
-async function map(host: Machine, list: PhyRangeList, watch: Stopwatch): Promise<Mapped> {
+/** Makes memory accessible to the device and inaccessible again. */
+interface Mapper {
+  /** Null for what entries have no room to say. */
+  map(): Omit<Mapped, 'ns'> | null;
+  unmap(): Promise<unknown>;
+}
+
+function rangeMapper(host: Machine, list: PhyRangeList): Mapper {
   const { dma } = host.function(CLIENT);
-  let ranges: DmaRangeList | null = null;
-  let unmap = async (): Promise<void> => {};
-  const step = (): void => {
-    const mapping = dma.map(list, Direction.FromDevice);
-    if (isRefusal(mapping)) throw new Error(`${mapping.refused}: ${mapping.reason}`);
-    ({ ranges } = mapping);
-    unmap = async () => dma.unmap(mapping);
+  let mapping: DmaMapping;
+  return {
+    map() {
+      const made = dma.map(list, Direction.FromDevice);
+      if (isRefusal(made)) throw new Error(`${made.refused}: ${made.reason}`);
+      mapping = made;
+      return { ranges: made.ranges.count, metadata: made.ranges.metadataBytes };
+    },
+    unmap: async () => dma.unmap(mapping),
   };
-  let found = { ranges: 0, metadata: 0 };
-  const ns = await watch.time(step, async () => {
-    found = { ranges: ranges?.count ?? 0, metadata: ranges?.metadataBytes ?? 0 };
-    await unmap();
-  });
-  return { ...found, ns };
 }
 
-interface Hosts {
-  readonly direct: Machine;
-  readonly iommu: Machine;
+/** By a provider from before range lists. A scatterlist has room for both sides, whatever is mapped. */
+function scatterMapper(host: Machine, list: ScatterList): Mapper {
+  let done: Pending<void> | null = null;
+  const ended = () => {
+    done = host.kernel.pending<void>('scatterlist unmap');
+    return done;
+  };
+  const legacy = new LegacyDomain(host.function(CLIENT).dma.domain, ended);
+  return {
+    map() {
+      const refusal = legacy.mapScatterlist(list, Direction.FromDevice);
+      if (refusal === null) return { ranges: list.mappedCount, metadata: 0 };
+      if (refusal.refused === 'EIO') return null;
+      throw new Error(refusal.reason);
+    },
+    async unmap() {
+      // What had no room has ended itself.
+      if (list.mapping) legacy.unmapScatterlist(list, Direction.FromDevice, ended());
+      await done;
+    },
+  };
 }
-const NOT_MAPPED: Mapped = { ranges: null, metadata: null, ns: null };
 
-/** Mapping without and with an IOMMU. A scatterlist has room for both sides, whatever is mapped. */
-async function mapAll(made: Described, hosts: Hosts, watch: Stopwatch): Promise<[Mapped, Mapped]> {
-  const { list, fill: fillIn } = made;
-  if (list) return [await map(hosts.direct, list, watch), await map(hosts.iommu, list, watch)];
-  if (!fillIn) return [NOT_MAPPED, NOT_MAPPED];
-  let ranges = 0;
-  const ns = await watch.time(() => {
-    ranges = fillIn();
-  });
-  return [{ ranges, metadata: 0, ns }, NOT_MAPPED];
+async function map(host: Machine, { list }: Described, watch: Stopwatch): Promise<Mapped> {
+  const mapper = list instanceof ScatterList ? scatterMapper(host, list) : rangeMapper(host, list);
+  const size = mapper.map();
+  await mapper.unmap();
+  if (size === null) return { ranges: null, metadata: null, ns: null };
+  return { ...size, ns: await watch.time(mapper.map, mapper.unmap) };
 }
+
+type Hosts = Readonly<Record<'direct' | 'iommu', Machine>>;
 
 /** Measures one way to describe one piece of memory: a row of the table. */
 async function measure(name: string, way: Way, pieces: Piece[], hosts: Hosts, watch: Stopwatch) {
@@ -280,7 +283,8 @@ async function measure(name: string, way: Way, pieces: Piece[], hosts: Hosts, wa
     made = way.describe(pieces);
   });
   const iterate = await watch.time(() => made.walk());
-  const [direct, iommu] = await mapAll(made, hosts, watch);
+  const direct = await map(hosts.direct, made, watch);
+  const iommu = await map(hosts.iommu, made, watch);
   const row = {
     list: `${name}.${way.name}`,
     ranges: made.ranges,

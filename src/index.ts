@@ -24,12 +24,17 @@ export {
 } from '#emu/base/units.ts';
 export { BlockCursor, type BlockPlan, bestBlock } from '#emu/dma/block-list.ts';
 export { BounceCounter, type BouncePool } from '#emu/dma/bounce-pool.ts';
-export { CheckerClass, type CheckerReport, type DmaChecker } from '#emu/dma/checker.ts';
+export type { CheckerReport, DmaChecker } from '#emu/dma/checker.ts';
+export { CheckerClass } from '#emu/dma/checker-class.ts';
+export type { CoherentMemory } from '#emu/dma/coherent-memory.ts';
+export { DmaAttr } from '#emu/dma/dma-attr.ts';
 export { DmaFlag, DmaRangeList, dmaCursor } from '#emu/dma/dma-range-list.ts';
 export type { Owner } from '#emu/dma/dma-sync.ts';
+export type { DmaTraits } from '#emu/dma/dma-traits.ts';
 export { FlushPolicy } from '#emu/dma/flush-queue.ts';
 export { HOST_BRIDGE_ALLOW_LIST } from '#emu/dma/host-bridge-list.ts';
 export { IovaState } from '#emu/dma/iova-state.ts';
+export { LegacyDomain } from '#emu/dma/legacy-provider.ts';
 export { LimitedCursor } from '#emu/dma/limited-cursor.ts';
 export {
   type ByteRange,
@@ -39,6 +44,7 @@ export {
   type MapRefusal,
   MapType,
 } from '#emu/dma/mapping.ts';
+export type { MappingClaim } from '#emu/dma/mapping-claim.ts';
 export { PhyFlag, PhyRangeList, phyCursor } from '#emu/dma/phy-range-list.ts';
 export type { RangeCursor } from '#emu/dma/range-cursor.ts';
 export { PROVIDER_INDEX, type RangeLayout } from '#emu/dma/range-layout.ts';
@@ -48,12 +54,20 @@ export { RunCursor } from '#emu/dma/run-cursor.ts';
 export { type ScatterLayout, ScatterLayouts } from '#emu/dma/scatter-layout.ts';
 export { ScatterList } from '#emu/dma/scatter-list.ts';
 export type { SegmentLimits } from '#emu/dma/segment-limits.ts';
+export { MAPPING_ERROR, SingleMapper } from '#emu/dma/single-mapper.ts';
 export { AddressSpace } from '#emu/host/address-space.ts';
+export type { ErrorSpec } from '#emu/host/error-check.ts';
+export { type ErrorRecord, errorLines } from '#emu/host/error-record.ts';
+export type { HotPlug, InsertOptions, RemoveOptions } from '#emu/host/hot-plug.ts';
 export { type Machine, MachinePlan, machine } from '#emu/host/machine.ts';
 export {
+  type DeviceDmaSpec,
   type DmaSpec,
   type HostBridgeSpec,
+  type HotPlugSpec,
   type MachineSpec,
+  type MultiFunctionSpec,
+  multiFunction,
   type PeerRule,
   type PortSpec,
   pcieSwitch,
@@ -64,6 +78,7 @@ export type { PeerLease } from '#emu/host/peer-lease.ts';
 export type { PeerMemory } from '#emu/host/peer-memory.ts';
 export type { PeerPool } from '#emu/host/peer-pool.ts';
 export { pinUserPages, unpinUserPages } from '#emu/host/pinning.ts';
+export { type HostPreset, PRESETS, type PresetName } from '#emu/host/presets.ts';
 export { IommuCounter } from '#emu/iommu/translation-unit.ts';
 export { type BlockStore, MemoryStore, StoreStatus } from '#emu/memory/block-store.ts';
 export { copyMemory, SparseMemory } from '#emu/memory/sparse-memory.ts';
@@ -74,6 +89,7 @@ export type {
   InterruptRecord,
   TlpRecord,
 } from '#emu/observe/records.ts';
+export { AcsBit } from '#emu/pcie/config-registers.ts';
 export type { DeviceSpec } from '#emu/pcie/device-spec.ts';
 export { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
 export {
@@ -83,7 +99,15 @@ export {
   type EndpointSpec,
 } from '#emu/pcie/endpoint.ts';
 export type { Fabric, Fidelity } from '#emu/pcie/fabric.ts';
-export type { LinkSpec } from '#emu/pcie/link.ts';
+export { Effect, type Injection, Injector } from '#emu/pcie/injector.ts';
+export type { Credits, LinkSpec } from '#emu/pcie/link.ts';
+export {
+  HEADER_3DW,
+  HEADER_4DW,
+  payloadRate,
+  serialisationPs,
+  wireBytes,
+} from '#emu/pcie/link-timing.ts';
 export { MemoryCounter } from '#emu/pcie/memory-server.ts';
 export type { PeerPolicy } from '#emu/pcie/peer-policy.ts';
 export { type ParamValues, param } from '#emu/scenario/param.ts';

@@ -7,7 +7,7 @@ import { usage } from '#emu/base/errors.ts';
 import { ns } from '#emu/base/units.ts';
 import type { DeviceSpec } from '#emu/pcie/device-spec.ts';
 import { EduModel } from './model/edu-model.ts';
-import { DMA_MASK_BITS } from './spec.ts';
+import { DMA_MASK_BITS, MAX_DMA_MASK_BITS } from './spec.ts';
 
 export { type EduDevice, type EduOpenOptions, openEdu } from './driver/edu-device.ts';
 
@@ -22,8 +22,9 @@ export interface EduOptions {
 /** An `edu` device for a topology. @throws USAGE */
 export function edu(options: EduOptions = {}): DeviceSpec {
   const { name, dmaMaskBits = DMA_MASK_BITS, multiplyPs = ns(10) } = options;
-  if (!Number.isInteger(dmaMaskBits) || dmaMaskBits < 1 || dmaMaskBits > 52) {
-    throw usage(`edu dmaMaskBits: expected an integer from 1 to 52, got ${dmaMaskBits}`);
+  if (!Number.isInteger(dmaMaskBits) || dmaMaskBits < 1 || dmaMaskBits > MAX_DMA_MASK_BITS) {
+    const expected = `an integer from 1 to ${MAX_DMA_MASK_BITS}`;
+    throw usage(`edu dmaMaskBits: expected ${expected}, got ${dmaMaskBits}`);
   }
   return {
     kind: 'edu',

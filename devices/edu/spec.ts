@@ -25,6 +25,8 @@ export const BUFFER_SIZE = 4096;
 
 /** Width of the addresses that the DMA engine drives, unless an option says otherwise. */
 export const DMA_MASK_BITS = 28;
+/** Widest that the option can be: addresses of this emulator. */
+export const MAX_DMA_MASK_BITS = 52;
 
 const ALL = 0xffff_ffff;
 const readOnly = (name: string, offset: number, reset = 0): RegisterSpec => {

@@ -14,7 +14,7 @@ export type { NvmeResult } from './driver/result.ts';
 export type { TransferResult } from './driver/transfer.ts';
 export type { NvmeOptions } from './model/drive-spec.ts';
 export { type NvmeTiming, TIMING, type TimingPreset } from './model/media.ts';
-export { SglSupport } from './spec.ts';
+export { SglSupport } from './spec-identify.ts';
 
 /** A drive for a port of the topology. @throws USAGE */
 export function nvme(options: NvmeOptions): DeviceSpec {

@@ -83,6 +83,16 @@ export class RegisterFile {
     else this.view.setUint8(register.offset, value);
   }
 
+  /** Changes which bits of the register at `offset` are writable; those that no longer are go back to their reset. */
+  remask(offset: number, writable: number): void {
+    const register = this.#owner[offset];
+    invariant(register?.offset === offset, `no register at ${hex(offset)}`);
+    for (let i = 0; i < register.width >> 3; i++) {
+      this.#writable[offset + i] = writable >>> (8 * i);
+    }
+    this.set(register, (this.get(register) & writable) | ((register.reset ?? 0) & ~writable));
+  }
+
   /** Copies `size` bytes out; bytes beyond the block read as zero. */
   read(offset: number, size: number, out: DataView, at: number): void {
     for (let i = 0; i < size; i++) out.setUint8(at + i, this.#bytes[offset + i] ?? 0);

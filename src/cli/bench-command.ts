@@ -9,14 +9,16 @@ import type { Bench, BenchResult } from './bench/bench.ts';
 import { dmaBench } from './bench/dma-bench.ts';
 import { fabricBench } from './bench/fabric-bench.ts';
 import { kernelBench } from './bench/kernel-bench.ts';
+import { timingBench } from './bench/timing-bench.ts';
 import { colors as pc } from './colors.ts';
 import { ExitCode } from './exit-code.ts';
 import { ProgressLine } from './progress-line.ts';
 import { formatQuantity } from './quantity.ts';
 import { checkLines } from './render-result.ts';
 import type { Terminal } from './terminal.ts';
+import { renderTiming } from './timing/render-timing.ts';
 
-const BENCHES: readonly Bench[] = [kernelBench, fabricBench, dmaBench];
+const BENCHES: readonly Bench[] = [kernelBench, fabricBench, dmaBench, timingBench];
 
 /** Runs the benchmarks. @throws USAGE for an unknown name */
 export async function benchCommand(
@@ -49,7 +51,8 @@ function chosen(name: string | undefined): readonly Bench[] {
   throw usage(`bench: expected one of ${names.join(', ')}, got '${name}'${meant}`, { got: name });
 }
 
-function render({ bench, metrics, checks }: BenchResult): string {
+function render({ bench, metrics, checks, rows }: BenchResult): string {
+  if (rows !== undefined) return renderTiming(`bench ${bench}`, rows);
   const width = Math.max(...Object.keys(metrics).map((name) => name.length));
   const lines = Object.entries(metrics).map(
     ([name, { value, unit }]) => `  ${name.padEnd(width)}  ${formatQuantity(value, unit)}`,

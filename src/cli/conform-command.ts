@@ -10,10 +10,29 @@ import { conformList, type VectorResult } from './conform/list-conformance.ts';
 import { listVectors, type VectorOutcome, type VectorRange } from './conform/list-vectors.ts';
 import { ExitCode } from './exit-code.ts';
 import type { Terminal } from './terminal.ts';
+import { renderTiming } from './timing/render-timing.ts';
+import { allHold, timingResult } from './timing/timing-result.ts';
+import { timingRows } from './timing/timing-row.ts';
 
-/** Formats of vectors by name. */
-const KINDS: Readonly<Record<string, (json: unknown) => readonly VectorResult[]>> = {
-  lists: (json) => listVectors(json).map(conformList),
+/** What a file of vectors came to. */
+interface Conformance {
+  readonly ok: boolean;
+  /** Fields of the JSON object. */
+  readonly body: Readonly<Record<string, unknown>>;
+  readonly text: string;
+}
+
+/** Formats of vectors by name: each runs a parsed file, whose `title` is for people. */
+const KINDS: Readonly<Record<string, (json: unknown, title: string) => Conformance>> = {
+  lists: (json, title) => {
+    const vectors = listVectors(json).map(conformList);
+    const ok = vectors.every((vector) => vector.ok);
+    return { ok, body: { vectors }, text: renderLists(title, vectors) };
+  },
+  timing: (json, title) => {
+    const rows = timingRows(json).map(timingResult);
+    return { ok: allHold(rows), body: { rows }, text: renderTiming(title, rows) };
+  },
 };
 
 /** Runs the vectors of a file. @throws USAGE for an unknown kind and for a file that is not of its format */
@@ -25,14 +44,12 @@ export async function conformCommand(
 ): Promise<ExitCode> {
   const run = chosen(kind);
   if (file === undefined) throw usage(`conform ${kind}: expected a file of vectors`);
-  const vectors = named(file, () => run(readJson(file)));
-  const ok = vectors.every((vector) => vector.ok);
-  if (json) terminal.out(`${JSON.stringify({ schema: 1, kind, file, ok, vectors })}\n`);
-  else terminal.out(render(`conform ${kind} ${file}`, vectors));
+  const { ok, body, text } = named(file, () => run(readJson(file), `conform ${kind} ${file}`));
+  terminal.out(json ? `${JSON.stringify({ schema: 1, kind, file, ok, ...body })}\n` : text);
   return ok ? ExitCode.Passed : ExitCode.CheckFailed;
 }
 
-function chosen(kind: string | undefined): (json: unknown) => readonly VectorResult[] {
+function chosen(kind: string | undefined): (json: unknown, title: string) => Conformance {
   const names = Object.keys(KINDS);
   if (kind === undefined) throw usage(`conform: expected a kind and a file (${names.join(', ')})`);
   const run = Object.hasOwn(KINDS, kind) ? KINDS[kind] : undefined;
@@ -69,7 +86,7 @@ function named<T>(file: string, read: () => T): T {
 const codeOf = (error: unknown): string =>
   error instanceof Error && 'code' in error ? String(error.code) : String(error);
 
-function render(title: string, results: readonly VectorResult[]): string {
+function renderLists(title: string, results: readonly VectorResult[]): string {
   const failed = results.filter((result) => !result.ok).length;
   const count = `${results.length} ${results.length === 1 ? 'vector' : 'vectors'}`;
   const verdict =
@@ -78,19 +95,19 @@ function render(title: string, results: readonly VectorResult[]): string {
 }
 
 function lines({ id, ok, expected, got, faults }: VectorResult): string[] {
-  if (ok) return [`  ${pc.green('✓')} ${id}  ${pc.dim(text(got))}`];
+  if (ok) return [`  ${pc.green('✓')} ${id}  ${pc.dim(outcomeText(got))}`];
   return [
     `  ${pc.red('✗')} ${id}`,
-    `      expected ${text(expected)}`,
-    `      got      ${text(got)}`,
+    `      expected ${outcomeText(expected)}`,
+    `      got      ${outcomeText(got)}`,
     ...faults.map((fault) => `      ${fault}`),
   ];
 }
 
-const text = (outcome: VectorOutcome): string =>
+const outcomeText = (outcome: VectorOutcome): string =>
   'error' in outcome
     ? outcome.error
-    : `${outcome.ranges.map(rangeText).join(' ')}; ${outcome.iovaBytes} bytes of addresses`;
+    : `${outcome.ranges.map(rangeText).join(' ') || 'no ranges'}; ${outcome.iovaBytes} bytes of addresses`;
 
 const rangeText = (range: VectorRange): string =>
   range.bus

@@ -37,6 +37,8 @@ export const ACS_WORDS: Readonly<Record<keyof typeof AcsBit, string>> = {
   UF: 'upstream forwarding: requests redirected further down are passed on up',
   EC: 'egress control: a vector says which ports may be reached directly',
   DT: 'direct translated: translated requests go across in spite of the others',
+  IB: 'I/O blocking: I/O requests from below are refused',
+  URR: "unclaimed redirect: requests for the switch's window that no port claims go up",
 };
 type AcsName = keyof typeof AcsBit;
 const ACS_NAMES = Object.keys(ACS_WORDS).filter((name): name is AcsName => name in AcsBit);

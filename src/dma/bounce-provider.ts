@@ -10,6 +10,7 @@ import { Bouncer } from './bouncer.ts';
 import { DirectDomain, type DirectProviderOptions } from './direct-provider.ts';
 import { DmaDevice } from './dma-device.ts';
 import { DEFAULT_LIMITS, type DmaLimits, type DmaProvider } from './dma-provider.ts';
+import type { DmaTraits } from './dma-traits.ts';
 import { SegmentCursor } from './segment-cursor.ts';
 
 export interface BounceProviderOptions extends DirectProviderOptions {
@@ -31,13 +32,15 @@ export class BounceProvider implements DmaProvider {
   /** There is no hardware to bring up. */
   *start(): Process<void> {}
 
-  device(client: Bdf, limits: Partial<DmaLimits> = {}): DmaDevice {
+  device(client: Bdf, limits: Partial<DmaLimits> = {}, traits: Partial<DmaTraits> = {}): DmaDevice {
     const { kernel, view, hostBridgeAllowed = () => false, isForced = false } = this.#options;
     const all = { ...DEFAULT_LIMITS, ...limits };
-    // A device that reaches all of memory never needs a copy.
-    const isNeeded = isForced || all.addressLimit < this.pool.memory.sizeBytes;
+    // A coherent device that reaches all of memory never needs a copy.
+    const isLimited = all.addressLimit < this.pool.memory.sizeBytes;
+    const isNeeded = isForced || isLimited || traits.isCoherent === false;
     const segments = new SegmentCursor(view, client, hostBridgeAllowed);
-    const bouncer = isNeeded ? new Bouncer(this.pool, segments, all, isForced) : null;
-    return new DmaDevice(kernel, client, new DirectDomain(segments, all, bouncer));
+    const bouncer = isNeeded ? new Bouncer(this.pool, segments, all, isForced, traits) : null;
+    const domain = new DirectDomain(segments, all, bouncer, traits);
+    return new DmaDevice(kernel, client, domain, traits);
   }
 }

@@ -7,9 +7,11 @@ import { usage } from '#emu/base/errors.ts';
 import { type DmaAddr, dmaAddr, hex } from '#emu/base/units.ts';
 import { BounceCounter, type BouncePool, MAX_BOUNCE_BYTES } from './bounce-pool.ts';
 import { BouncedRanges } from './bounced-ranges.ts';
+import { NEVER_BOUNCED } from './dma-attr.ts';
 import type { DmaDomain, DmaLimits } from './dma-provider.ts';
 import { DmaFlag } from './dma-range-list.ts';
-import { type Direction, type MapRefusal, MapType } from './mapping.ts';
+import { type DmaTraits, isUnsafe, unsafeLimit } from './dma-traits.ts';
+import { Direction, type MapRefusal, MapType } from './mapping.ts';
 import { MappingRecord } from './mapping-record.ts';
 import type { PhyRangeList } from './phy-range-list.ts';
 import type { SegmentCursor } from './segment-cursor.ts';
@@ -27,8 +29,20 @@ export class Bouncer {
   /** Copies keep their address modulo this, and so cross no boundary that the memory does not cross. */
   readonly #align: number;
 
+  /** Of the mapping being made: sizes below it may be unsafe, and whether copies are refused. */
+  #unsafeBytes = 0;
+  #isRefused = false;
+  readonly #isCoherent: boolean;
+
   /** @param isForced whether to bounce what the device reaches too @throws USAGE */
-  constructor(pool: BouncePool, segments: SegmentCursor, limits: DmaLimits, isForced: boolean) {
+  constructor(
+    pool: BouncePool,
+    segments: SegmentCursor,
+    limits: DmaLimits,
+    isForced: boolean,
+    { isCoherent = true }: Partial<DmaTraits> = {},
+  ) {
+    this.#isCoherent = isCoherent;
     const { addressLimit, boundaryBytes } = limits;
     if (!isPowerOfTwo(boundaryBytes)) {
       throw usage(`boundaryBytes: expected a power of two, got ${boundaryBytes}`);
@@ -47,7 +61,14 @@ export class Bouncer {
     return MAX_BOUNCE_BYTES - this.#align;
   }
 
-  map(domain: DmaDomain, list: PhyRangeList, direction: Direction): MappingRecord | MapRefusal {
+  map(
+    domain: DmaDomain,
+    list: PhyRangeList,
+    direction: Direction,
+    attrs = 0,
+  ): MappingRecord | MapRefusal {
+    this.#unsafeBytes = unsafeLimit(this.#isCoherent, direction === Direction.ToDevice);
+    this.#isRefused = (attrs & NEVER_BOUNCED) !== 0;
     const mapping = new MappingRecord(domain, list, direction);
     const segments = this.#segments;
     segments.open(list);
@@ -96,6 +117,9 @@ export class Bouncer {
     if (type !== MapType.None) {
       return refuse(`peer memory at ${hex(address)} would need a copy, and is never bounced`);
     }
+    if (this.#isRefused) {
+      return refuse(`${length} bytes at ${hex(address)} would need a copy, and must have none`);
+    }
     const { base, sizeBytes } = this.#pool;
     if (base + sizeBytes > limit) return tooHigh('bounce buffers', base + sizeBytes, limit);
     if ((address & (this.#align - 1)) + length <= MAX_BOUNCE_BYTES) return null;
@@ -104,8 +128,9 @@ export class Bouncer {
   }
 
   #needsCopy(): boolean {
-    const { address, length } = this.#segments;
-    return address + length > this.plainLimit;
+    const { address, length, type } = this.#segments;
+    if (address + length > this.plainLimit) return true;
+    return length < this.#unsafeBytes && type === MapType.None && isUnsafe(length);
   }
 
   /** Gives back what a mapping that found no room has. */

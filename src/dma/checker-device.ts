@@ -2,30 +2,43 @@
  * The checker's view of one function: its mappings with their call sites, and a judgement of each access. [DMAAPI]
  * @module
  */
-import type { DmaAddr } from '#emu/base/units.ts';
-import { hex, PAGE_SIZE } from '#emu/base/units.ts';
+import { type DmaAddr, hex, PAGE_SIZE } from '#emu/base/units.ts';
+import { CacheLines } from './cache-lines.ts';
 import { type CheckedMapping, type CheckedRange, CheckedRanges } from './checked-ranges.ts';
-import type { CheckerClass } from './checker.ts';
-import { Direction, MapType } from './mapping.ts';
-import { type MappingRecord, MappingState } from './mapping-record.ts';
+import type { CheckerClass } from './checker-class.ts';
+import {
+  accessFault,
+  areaFault,
+  type Fault,
+  type MemorySpan,
+  segmentFault,
+} from './checker-faults.ts';
+import type { DmaLimits } from './dma-provider.ts';
+import type { MappingRecord } from './mapping-record.ts';
 import type { MappingWatch, WatchedState } from './mapping-watch.ts';
+import type { SegmentCursor } from './segment-cursor.ts';
 
 export interface DeviceCheckerOptions {
   readonly path: string;
   readonly here: () => object;
   readonly report: (kind: CheckerClass, message: string) => void;
+  /** As report, for what its finder throws. */
+  readonly record: (kind: CheckerClass, message: string) => void;
+  /** What the driver declared. */
+  readonly limits: Partial<DmaLimits>;
+  /** Where host memory is, or null where that is not known. */
+  readonly memory: MemorySpan | null;
+  readonly segments: SegmentCursor | undefined;
 }
 
 /** Ended mappings that accesses are still held against. */
 const ENDED = 1024;
-const CACHE_LINE = 64;
 
 export class DeviceChecker implements MappingWatch {
   readonly #options: DeviceCheckerOptions;
   readonly #ranges = new CheckedRanges();
   readonly #live = new Map<MappingRecord, CheckedMapping>();
-  /** Live mappings by the cache lines at which their ranges start. */
-  readonly #lines = new Map<number, CheckedMapping>();
+  readonly #lines = new CacheLines();
   readonly #ended: CheckedMapping[] = [];
   readonly #states = new Map<WatchedState, object>();
   /** Where mappings and states were made and ended, for as long as somebody has them. */
@@ -40,7 +53,14 @@ export class DeviceChecker implements MappingWatch {
     this.#live.set(mapping, checked);
     this.#history.set(mapping, [checked.mapSite, null]);
     this.#ranges.add(checked);
-    this.#checkOverlap(checked);
+    const { limits, memory, segments } = this.#options;
+    this.#reportMade(checked, memory && areaFault(mapping, segments, memory));
+    this.#reportMade(checked, segmentFault(mapping, limits));
+    const conflict = this.#lines.add(checked);
+    if (conflict === null) return;
+    const { kind, other } = conflict;
+    const what = `a mapping of what is mapped already; ${describe(other)}`;
+    this.#options.report(kind, `${what}; mapped again at ${checked.mapSite}`);
   }
 
   unmapping(mapping: MappingRecord): void {
@@ -48,7 +68,7 @@ export class DeviceChecker implements MappingWatch {
     if (!checked) return;
     checked.unmapSite = this.#options.here();
     this.#live.delete(mapping);
-    this.#forgetLines(checked);
+    this.#lines.remove(checked);
     this.#history.set(mapping, [checked.mapSite, checked.unmapSite]);
     this.#ended.push(checked);
     if (this.#ended.length < 2 * ENDED) return;
@@ -67,6 +87,20 @@ export class DeviceChecker implements MappingWatch {
     if (site !== null) this.#history.set(state, [site, this.#options.here()]);
   }
 
+  unbound(): void {
+    const left = this.live();
+    if (left.length === 0) return;
+    const what = left.length === 1 ? 'a mapping' : `${left.length} mappings`;
+    const gone = `unbound at ${this.#options.here()}`;
+    this.#options.report('leak', `driver gone with ${what} left, such as ${left[0]}; ${gone}`);
+  }
+
+  misused(kind: CheckerClass, what: string, subject: object | null): string {
+    const sites = this.sites(subject);
+    this.#options.record(kind, `${what}${sites}`);
+    return sites;
+  }
+
   sites(subject: object | null): string {
     const [made, ended] = (subject && this.#history.get(subject)) ?? [null, null];
     const parts = [
@@ -75,6 +109,16 @@ export class DeviceChecker implements MappingWatch {
       `wrong call at ${this.#options.here()}`,
     ];
     return `; ${this.#options.path}: ${parts.join(', ')}`;
+  }
+
+  at(address: DmaAddr): { readonly subject: object; readonly isLive: boolean } | null {
+    const found = this.#ranges.find(address)?.checked.mapping ?? null;
+    if (found !== null && this.#live.has(found)) return { subject: found, isLive: true };
+    for (const state of this.#states.keys()) {
+      const offset = address - state.address;
+      if (offset >= 0 && offset < state.sizeBytes) return { subject: state, isLive: true };
+    }
+    return found && { subject: found, isLive: false };
   }
 
   /** Live mappings, a line each. */
@@ -99,10 +143,15 @@ export class DeviceChecker implements MappingWatch {
     if (this.#states.size > 0) this.#judgeStates(address, sizeBytes, isWrite);
   }
 
+  #reportMade(checked: CheckedMapping, fault: Fault | null): void {
+    if (fault === null) return;
+    this.#options.report(fault[0], `a mapping with ${fault[1]}; ${describe(checked)}`);
+  }
+
   #judge(range: CheckedRange, at: number, length: number, isWrite: boolean): void {
     const { mapping } = range.checked;
     const offset = range.offset + at - range.start;
-    const fault = faultOf(mapping, offset, length, isWrite);
+    const fault = accessFault(mapping, offset, length, isWrite);
     if (fault === null) return;
     const [kind, what] = fault;
     const access = accessText(at, length, isWrite);
@@ -113,68 +162,20 @@ export class DeviceChecker implements MappingWatch {
     for (const [state, site] of this.#states) {
       const offset = Math.max(0, address - state.address);
       const end = Math.min(address + sizeBytes - state.address, state.sizeBytes);
-      const fault = offset < end ? state.fault(offset, end - offset) : null;
+      const fault = offset < end ? state.fault(offset, end - offset, isWrite) : null;
       if (fault === null) continue;
       const access = accessText(state.address + offset, end - offset, isWrite);
-      this.#options.report('not-synced', `${access}: ${fault}; allocated at ${site}`);
+      this.#options.report(fault[0], `${access}: ${fault[1]}; allocated at ${site}`);
     }
   }
-
-  /**
-   * As Linux does, compares the first cache lines of the ranges; peer memory has none.
-   * Model: of one function only, since all are coherent and may share a buffer.
-   */
-  #checkOverlap(checked: CheckedMapping): void {
-    const { mapping } = checked;
-    if (mapping.mapType !== MapType.None) return;
-    const lines = this.#lines;
-    for (const { address } of mapping.source) {
-      const line = Math.floor(address / CACHE_LINE);
-      const other = lines.get(line);
-      lines.set(line, checked);
-      if (other?.mapping.state !== MappingState.Live) continue;
-      if ((mapping.direction | other.mapping.direction) === Direction.ToDevice) continue;
-      this.#options.report('overlap', `a mapping of what is mapped already; ${describe(other)}`);
-    }
-  }
-
-  #forgetLines(checked: CheckedMapping): void {
-    const lines = this.#lines;
-    for (const { address } of checked.mapping.source) {
-      const line = Math.floor(address / CACHE_LINE);
-      if (lines.get(line) === checked) lines.delete(line);
-    }
-  }
-}
-
-/** What is wrong with an access to bytes of a mapping, or null. */
-function faultOf(
-  mapping: MappingRecord,
-  offset: number,
-  length: number,
-  isWrite: boolean,
-): readonly [kind: CheckerClass, what: string] | null {
-  if (mapping.state === MappingState.Gone) return ['after-unmap', 'the mapping has ended'];
-  if (mapping.state === MappingState.Unmapping) return ['after-unmap', 'the mapping is ending'];
-  if (mapping.ended?.overlaps(offset, offset + length)) {
-    return ['after-unmap', 'this part of the mapping has ended'];
-  }
-  if (mapping.source.hold?.isRevoked) return ['revoked', 'the owner took the memory back'];
-  const refused = isWrite ? Direction.ToDevice : Direction.FromDevice;
-  if (mapping.direction === refused) {
-    return ['direction', `the mapping is for ${isWrite ? 'reading' : 'writing'} only`];
-  }
-  if (mapping.cpuBytes?.overlaps(offset, offset + length)) {
-    return ['cpu-owned', 'it was synced for the CPU and not given back'];
-  }
-  return null;
 }
 
 function describe({ mapping, mapSite, unmapSite }: CheckedMapping): string {
-  const { ranges } = mapping;
+  const { ranges, isCoherent } = mapping;
   const where = ranges.count > 0 ? ` from ${hex(ranges.address(0))} on` : '';
   const ended = unmapSite === null ? '' : `, unmapped at ${unmapSite}`;
-  return `${ranges.sizeBytes} bytes in ${ranges.count} ranges${where}, mapped at ${mapSite}${ended}`;
+  const what = isCoherent ? 'of coherent memory' : `in ${ranges.count} ranges`;
+  return `${ranges.sizeBytes} bytes ${what}${where}, mapped at ${mapSite}${ended}`;
 }
 
 const accessText = (address: number, sizeBytes: number, isWrite: boolean): string =>

@@ -7,27 +7,11 @@ import { EmuError } from '#emu/base/errors.ts';
 import type { DmaAddr, Picos } from '#emu/base/units.ts';
 import type { DmaWatch } from '#emu/pcie/dma-watch.ts';
 import type { Kernel } from '#emu/sim/kernel.ts';
+import type { CheckerClass } from './checker-class.ts';
 import { DeviceChecker } from './checker-device.ts';
+import type { MemorySpan } from './checker-faults.ts';
 import type { DmaDevice } from './dma-device.ts';
-
-/** What a report is about. */
-export const CheckerClass = {
-  /** An access to what has been unmapped, or is being unmapped. */
-  AfterUnmap: 'after-unmap',
-  /** A write to a mapping for reading, or a read of one for writing. */
-  Direction: 'direction',
-  /** An access to memory that its owner took back. */
-  Revoked: 'revoked',
-  /** An access to what was synced for the CPU and not given back. */
-  CpuOwned: 'cpu-owned',
-  /** An access to two-step addresses that are not linked or not synced. */
-  NotSynced: 'not-synced',
-  /** Two mappings of one piece of memory, one of them for writing. */
-  Overlap: 'overlap',
-  /** A driver has gone and its mappings have not. */
-  Leak: 'leak',
-} as const;
-export type CheckerClass = (typeof CheckerClass)[keyof typeof CheckerClass];
+import type { DmaLimits } from './dma-provider.ts';
 
 export interface CheckerReport {
   readonly class: CheckerClass;
@@ -41,6 +25,8 @@ export interface CheckerOptions {
   readonly kernel: Kernel;
   /** The place of the current call outside host and DMA software; its text is made when it is read. */
   readonly here: () => object;
+  /** Where the machine has memory; by default that is not checked. */
+  readonly memory?: MemorySpan;
   /** `throw` (default): the first report ends the run. `collect`: reports are kept for reading. */
   readonly onError?: CheckerAction;
 }
@@ -70,11 +56,15 @@ export class DmaChecker implements DmaWatch {
     return this.#count;
   }
 
-  /** Watches a function: before its first mapping. */
-  attach(device: DmaDevice, path: string): void {
-    const { here } = this.#options;
+  /** Watches a function: before its first mapping. `limits` is what its driver declared. */
+  attach(device: DmaDevice, path: string, limits: Partial<DmaLimits> = {}): void {
+    const { here, memory = null } = this.#options;
     const report = (kind: CheckerClass, message: string): void => this.#report(kind, path, message);
-    const checker = new DeviceChecker({ path, here, report });
+    const record = (kind: CheckerClass, message: string): void => {
+      this.#record(kind, path, message);
+    };
+    const { segments } = device.domain;
+    const checker = new DeviceChecker({ path, here, report, record, limits, memory, segments });
     device.watch = checker;
     this.#devices.set(path, checker);
   }
@@ -94,18 +84,20 @@ export class DmaChecker implements DmaWatch {
 
   /** A driver lets go of its function: mappings that are left are reported, with one for an example. */
   unbound(path: string): void {
-    const left = this.live(path);
-    if (left.length === 0) return;
-    const what = `driver gone with ${left.length} mappings left, such as ${left[0]}`;
-    this.#report(CheckerClass.Leak, path, what);
+    this.#devices.get(path)?.unbound();
   }
 
   #report(kind: CheckerClass, path: string, what: string): void {
-    this.#count++;
-    const timePs = this.#options.kernel.now;
-    const message = `${path}: ${what}`;
-    if (this.#reports.length < KEPT) this.#reports.push({ class: kind, message, path, timePs });
+    const { message, timePs } = this.#record(kind, path, what);
     if (this.#options.onError === 'collect') return;
     throw new EmuError('CHECKER', message, { class: kind, path, timePs });
+  }
+
+  #record(kind: CheckerClass, path: string, what: string): CheckerReport {
+    this.#count++;
+    const timePs = this.#options.kernel.now;
+    const report = { class: kind, message: `${path}: ${what}`, path, timePs };
+    if (this.#reports.length < KEPT) this.#reports.push(report);
+    return report;
   }
 }

@@ -6,6 +6,7 @@
 import type { EmuError } from '#emu/base/errors.ts';
 import { hi32, lo32, offsetBy, type PhysAddr } from '#emu/base/units.ts';
 import { COMMAND_BYTES, Command, Iodir, Iofence, Iotinval, Reg } from '#emu/iommu/spec.ts';
+import { arena } from '#emu/memory/arena.ts';
 import { Timer } from '#emu/sim/timer.ts';
 import type { IommuPort } from './iommu-port.ts';
 
@@ -132,12 +133,13 @@ export class CommandRing {
   }
 
   #put(lo0: number, hi0: number, lo1: number, hi1: number): void {
-    const { memory } = this.#port.host;
     const at = offsetBy(this.base, this.#tail * COMMAND_BYTES);
-    memory.setU32(at, lo0);
-    memory.setU32(at + 4, hi0);
-    memory.setU32(at + 8, lo1);
-    memory.setU32(at + 12, hi1);
+    // A command does not cross a page.
+    const word = (this.#port.host.memory.ensureFrame(at) + (at & (PAGE - 1))) >>> 2;
+    arena.i32[word] = lo0;
+    arena.i32[word + 1] = hi0;
+    arena.i32[word + 2] = lo1;
+    arena.i32[word + 3] = hi1;
     this.#tail = (this.#tail + 1) & (ENTRIES - 1);
   }
 

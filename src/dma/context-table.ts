@@ -43,6 +43,11 @@ export class ContextTable {
     memory.setU32(context + Dc.tc, DcTc.V.of(1));
   }
 
+  /** Makes requests of `bdf` fault; caches are to be told. */
+  clear(bdf: Bdf): void {
+    this.#host.memory.setU32(this.#context(bdf) + Dc.tc, 0);
+  }
+
   #context(bdf: Bdf): PhysAddr {
     const index = bdf >>> CONTEXT_BITS;
     let page = this.#pages.get(index);

@@ -17,6 +17,7 @@ import {
   type HostBridgePolicy,
 } from './dma-provider.ts';
 import { DmaFlag, DmaRangeList } from './dma-range-list.ts';
+import { type DmaTraits, isUnsafe, unsafeLimit } from './dma-traits.ts';
 import { Direction, type MapRefusal, MapType } from './mapping.ts';
 import { MappingRecord, MappingState } from './mapping-record.ts';
 import type { PciView } from './pci-view.ts';
@@ -41,11 +42,11 @@ export class DirectProvider implements DmaProvider {
   /** There is no hardware to bring up. */
   *start(): Process<void> {}
 
-  device(client: Bdf, limits: Partial<DmaLimits> = {}): DmaDevice {
+  device(client: Bdf, limits: Partial<DmaLimits> = {}, traits: Partial<DmaTraits> = {}): DmaDevice {
     const { kernel, view, hostBridgeAllowed = () => false } = this.#options;
     const segments = new SegmentCursor(view, client, hostBridgeAllowed);
-    const domain = new DirectDomain(segments, { ...DEFAULT_LIMITS, ...limits });
-    return new DmaDevice(kernel, client, domain);
+    const domain = new DirectDomain(segments, { ...DEFAULT_LIMITS, ...limits }, null, traits);
+    return new DmaDevice(kernel, client, domain, traits);
   }
 }
 
@@ -56,22 +57,34 @@ export class DirectDomain implements DmaDomain {
   readonly #bouncer: Bouncer | null;
   /** Exclusive bound of addresses that need no second look. */
   readonly #plainLimit: number;
+  readonly #isCoherent: boolean;
 
-  /** @param bouncer copies what the device does not reach; without one that is refused */
-  constructor(segments: SegmentCursor, limits: DmaLimits, bouncer: Bouncer | null = null) {
+  /** @param bouncer copies what the device must not use as it is; without one that is refused */
+  constructor(
+    segments: SegmentCursor,
+    limits: DmaLimits,
+    bouncer: Bouncer | null = null,
+    { isCoherent = true }: Partial<DmaTraits> = {},
+  ) {
+    this.#isCoherent = isCoherent;
     this.segments = segments;
     this.#limits = limits;
     this.#bouncer = bouncer;
     this.#plainLimit = bouncer?.plainLimit ?? limits.addressLimit;
   }
 
+  get coherentLimit(): number {
+    return this.#limits.addressLimit;
+  }
+
   get maxRangeBytes(): number {
     return this.#bouncer?.maxRangeBytes ?? Number.POSITIVE_INFINITY;
   }
 
-  map(list: PhyRangeList, direction: Direction): MappingRecord | MapRefusal {
+  map(list: PhyRangeList, direction: Direction, attrs = 0): MappingRecord | MapRefusal {
     const segments = this.segments;
     const plainLimit = this.#plainLimit;
+    const unsafeBytes = unsafeLimit(this.#isCoherent, direction === Direction.ToDevice);
     let peerType: MapType = MapType.None;
     let isIdentity = true;
     segments.open(list);
@@ -80,7 +93,10 @@ export class DirectDomain implements DmaDomain {
       if (type === MapType.NotSupported) return segments.refusal();
       const isBus = type === MapType.BusAddress;
       const end = address + length + (isBus ? segments.busOffset : 0);
-      if (end > plainLimit) return this.#bounce(list, direction, end);
+      if (end > plainLimit) return this.#bounce(list, direction, attrs, end);
+      if (length < unsafeBytes && type === MapType.None && isUnsafe(length)) {
+        return this.#bounce(list, direction, attrs, end);
+      }
       if (isBus) isIdentity = false;
       if (peerType === MapType.None) peerType = type;
     }
@@ -91,19 +107,25 @@ export class DirectDomain implements DmaDomain {
     return mapping;
   }
 
+  /** The list lies below {@link coherentLimit}, and so is never bounced. */
+  mapCoherent(list: PhyRangeList): MappingRecord {
+    return new MappingRecord(this, list, Direction.Bidirectional, new DmaRangeList(list.share()));
+  }
+
   unmap(mapping: MappingRecord, done: Pending<void>): void {
-    const { bounced, direction, source } = mapping;
+    const { bounced, source } = mapping;
     if (bounced !== null) {
-      if (direction !== Direction.ToDevice) bounced.copyOut(0, source.sizeBytes);
+      if (mapping.isCopiedBack) bounced.copyOut(0, source.sizeBytes);
       bounced.release();
     }
     mapping.state = MappingState.Gone;
     done.complete();
   }
 
-  unmapPart({ bounced, direction, ended }: MappingRecord, start: number, end: number): void {
+  unmapPart(mapping: MappingRecord, start: number, end: number): void {
+    const { bounced, ended } = mapping;
     if (bounced === null) return;
-    if (direction !== Direction.ToDevice) bounced.copyOut(start, end);
+    if (mapping.isCopiedBack) bounced.copyOut(start, end);
     bounced.releasePart(start, end, ended!);
   }
 
@@ -111,14 +133,20 @@ export class DirectDomain implements DmaDomain {
     return dmaAddr(address);
   }
 
-  /** For a list with a segment that ends at `end`, beyond the limit. */
-  #bounce(list: PhyRangeList, direction: Direction, end: number): MappingRecord | MapRefusal {
-    if (this.#bouncer !== null) return this.#bouncer.map(this, list, direction);
-    const limit = hex(this.#limits.addressLimit);
-    return {
-      refused: 'EIO',
-      reason: `addresses up to ${hex(end)} are beyond the device's ${limit}`,
-    };
+  /** For a list with a segment, that ends at `end`, which the device must not use as it is. */
+  #bounce(
+    list: PhyRangeList,
+    direction: Direction,
+    attrs: number,
+    end: number,
+  ): MappingRecord | MapRefusal {
+    if (this.#bouncer !== null) return this.#bouncer.map(this, list, direction, attrs);
+    const { addressLimit } = this.#limits;
+    const reason =
+      end > addressLimit
+        ? `addresses up to ${hex(end)} are beyond the device's ${hex(addressLimit)}`
+        : `what ends at ${hex(end)} may share a cache line, which the device does not see`;
+    return { refused: 'EIO', reason };
   }
 
   /** One range for each segment; nothing is joined. */

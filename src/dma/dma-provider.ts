@@ -9,6 +9,7 @@ import type { Kernel } from '#emu/sim/kernel.ts';
 import type { Pending } from '#emu/sim/pending.ts';
 import type { Process } from '#emu/sim/process.ts';
 import type { DmaDevice } from './dma-device.ts';
+import type { DmaTraits } from './dma-traits.ts';
 import type { Direction, MapRefusal } from './mapping.ts';
 import type { MappingRecord } from './mapping-record.ts';
 import type { PhyRangeList } from './phy-range-list.ts';
@@ -51,7 +52,8 @@ export type HostBridgePolicy = (provider: Bdf, client: Bdf) => boolean;
 export interface DmaDomain {
   /** How the function reaches memory; absent where that is not for the domain to tell. */
   readonly segments?: SegmentCursor;
-  map(list: PhyRangeList, direction: Direction): MappingRecord | MapRefusal;
+  /** @param attrs of DmaAttr; default none */
+  map(list: PhyRangeList, direction: Direction, attrs?: number): MappingRecord | MapRefusal;
   /** Ends a mapping; `done` is completed when no access to it is possible any more. */
   unmap(mapping: MappingRecord, done: Pending<void>): void;
   /**
@@ -59,9 +61,15 @@ export interface DmaDomain {
    * where mappings end whole.
    */
   unmapPart?(mapping: MappingRecord, start: number, end: number): void;
+  /** Maps memory that both sides use at once, both ways and never by copies; absent where `map` makes none. */
+  mapCoherent?(list: PhyRangeList): MappingRecord | MapRefusal;
+  /** Exclusive bound of where such memory may lie; absent where it may lie anywhere. */
+  readonly coherentLimit?: number | undefined;
   /** Longest range that can be mapped wherever it lies; absent for any. */
   readonly maxRangeBytes?: number;
   mapDoorbell(address: PhysAddr): DmaAddr;
+  /** Gives everything up that serves the function, which has no mapping any more; absent where nothing does. */
+  detach?(done: Pending<void>): void;
 }
 
 /** A way to make memory accessible to devices. */
@@ -69,6 +77,6 @@ export interface DmaProvider {
   readonly name: string;
   /** Brings its hardware up; before the first device. */
   start(): Process<void>;
-  /** The DMA interface of a function: call once each, when BARs are assigned. */
-  device(client: Bdf, limits?: Partial<DmaLimits>): DmaDevice;
+  /** The DMA interface of a function: when BARs are assigned, and again only after it was detached. */
+  device(client: Bdf, limits?: Partial<DmaLimits>, traits?: Partial<DmaTraits>): DmaDevice;
 }

@@ -13,8 +13,9 @@ import type { DmaDomain, DmaHost, DmaLimits } from './dma-provider.ts';
 import { DmaFlag } from './dma-range-list.ts';
 import { DomainFlush, type FlushSpan, PRUNE_BYTES } from './domain-flush.ts';
 import { FlushPolicy, FlushQueue } from './flush-queue.ts';
+import type { IommuBouncer } from './iommu-bouncer.ts';
 import { IovaAllocator, type Reserved } from './iova-allocator.ts';
-import { Direction, type MapRefusal, MapType } from './mapping.ts';
+import { Direction, isRefusal, type MapRefusal, MapType } from './mapping.ts';
 import { MappingRecord, MappingState } from './mapping-record.ts';
 import type { PhyRangeList } from './phy-range-list.ts';
 import type { SegmentCursor } from './segment-cursor.ts';
@@ -34,6 +35,17 @@ export interface IommuDomainOptions {
   readonly doorbell: Reserved;
   /** Default strict. */
   readonly flush?: FlushPolicy;
+  /** Who makes copies of what the device must not use as it is; default nobody. */
+  readonly bouncer?: IommuBouncer | null;
+  /** Takes the function's context away, and adds the commands for it; by default there is none. */
+  readonly contexts?: DomainContexts;
+}
+
+/** The function's entry in the device directory. */
+export interface DomainContexts {
+  clear(): void;
+  /** Writes one command. */
+  invalidate(ring: CommandRing): void;
 }
 
 const PAGE = 4096;
@@ -46,7 +58,9 @@ export class IommuDomain implements DmaDomain {
   readonly flushQueue: FlushQueue | null;
   readonly granuleBytes: number;
   readonly segments: SegmentCursor;
+  readonly bouncer: IommuBouncer | null;
   readonly #options: IommuDomainOptions;
+  readonly #addressLimit: number;
   readonly #granule: number;
   readonly #boundary: number;
   readonly #maxSegment: number;
@@ -62,6 +76,8 @@ export class IommuDomain implements DmaDomain {
     this.table = new Sv48Table(options.host);
     this.granuleBytes = granuleBytes;
     this.segments = options.segments;
+    this.bouncer = options.bouncer ?? null;
+    this.#addressLimit = limits.addressLimit;
     this.#granule = granuleBytes;
     this.#boundary = limits.boundaryBytes;
     this.#maxSegment = limits.maxSegmentBytes;
@@ -72,15 +88,33 @@ export class IommuDomain implements DmaDomain {
     this.flushQueue = flush === FlushPolicy.Lazy ? new FlushQueue(queue) : null;
   }
 
-  map(list: PhyRangeList, direction: Direction): MappingRecord | MapRefusal {
+  get maxRangeBytes(): number {
+    return this.bouncer?.maxRangeBytes ?? Number.POSITIVE_INFINITY;
+  }
+
+  map(list: PhyRangeList, direction: Direction, attrs = 0): MappingRecord | MapRefusal {
+    if (this.bouncer === null) return this.#map(list, list, direction);
+    const guarded = this.bouncer.guard(list, this.segments, direction, attrs);
+    if ('refused' in guarded) return guarded;
+    if (!('bounced' in guarded)) return this.#map(list, list, direction);
+    const { memory, bounced } = guarded;
+    const mapping = this.#map(list, memory, direction);
+    if (isRefusal(mapping)) bounced.release();
+    else mapping.bounced = bounced;
+    return mapping;
+  }
+
+  /** Maps `memory` in place of `list`. */
+  #map(list: PhyRangeList, memory: PhyRangeList, direction: Direction): MappingRecord | MapRefusal {
     const { segments } = this.#options;
     const mapping = new MappingRecord(this, list, direction);
     let iovaBytes = 0;
-    segments.open(list);
+    segments.open(memory);
     while (segments.next()) {
       const { type } = segments;
       if (type === MapType.NotSupported) return segments.refusal();
       if (mapping.mapType === MapType.None) mapping.mapType = type;
+      if (type === MapType.BusAddress && this.#isBeyond(segments)) return this.#tooHigh(segments);
       if (type !== MapType.BusAddress) iovaBytes += this.#padding(iovaBytes) + this.#spanBytes();
     }
     if (iovaBytes > 0) {
@@ -93,21 +127,34 @@ export class IommuDomain implements DmaDomain {
       mapping.iova = iova;
       mapping.iovaBytes = iovaBytes;
     }
-    return this.#fill(mapping);
+    return this.#fill(mapping, memory);
   }
 
   unmap(mapping: MappingRecord, done: Pending<void>): void {
-    this.release(mapping, done);
+    const { bounced, source } = mapping;
+    if (bounced === null) {
+      return this.release(mapping, done, source.hold?.endsStrictly === true);
+    }
+    const ended = this.kernel.pending<void>('bounced unmap');
+    const finish = (): void => {
+      if (mapping.isCopiedBack) bounced.copyOut(0, source.sizeBytes);
+      bounced.release();
+      done.complete();
+    };
+    ended.onDone(finish, (error) => done.fail(error));
+    // The copies are somebody else's next, so no cache may hold them.
+    this.release(mapping, ended, true);
   }
 
   get kernel(): Kernel {
     return this.#options.host.kernel;
   }
 
-  /** Unmaps addresses and gives them back, lazily where the domain is lazy. */
-  release(span: FlushSpan, done: Pending<void>): void {
+  /** Unmaps addresses and gives them back, lazily where the domain is lazy and that will do. */
+  release(span: FlushSpan, done: Pending<void>, isStrict = false): void {
     const { host, ring } = this.#options;
-    if (this.flushQueue === null) return new DomainFlush(this, host, span, done).start(ring);
+    if (this.flushQueue === null || isStrict)
+      return new DomainFlush(this, host, span, done).start(ring);
     this.#unmapLazily(this.flushQueue, span);
     done.complete();
   }
@@ -133,17 +180,52 @@ export class IommuDomain implements DmaDomain {
     queue.add(iova, iovaBytes, emptied);
   }
 
+  /**
+   * Clears addresses that no device knows yet, so that no cache holds them, and frees all tables that are left empty: what
+   * a failure has made.
+   */
+  discard(iova: number, sizeBytes: number): void {
+    const emptied = this.table.discard(iova, sizeBytes);
+    for (const table of emptied) this.#options.host.free(table, TABLE_BYTES);
+  }
+
+  /** Takes the function's context away; then no cache holds anything of it, and its tables and addresses are given up. */
+  detach(done: Pending<void>): void {
+    const { host, ring, contexts, pscid } = this.#options;
+    this.flushQueue?.flush();
+    contexts?.clear();
+    ring.submit({
+      commands: 2,
+      emit: () => {
+        contexts?.invalidate(ring);
+        ring.invalidateSpace(pscid);
+      },
+      fenced: () => {
+        for (const table of this.table.dispose()) host.free(table, TABLE_BYTES);
+        done.complete();
+      },
+      failed: (error) => done.fail(error),
+    });
+  }
+
+  #isBeyond({ address, length, busOffset }: SegmentCursor): boolean {
+    return address + length + busOffset > this.#addressLimit;
+  }
+
+  #tooHigh({ address, length, busOffset }: SegmentCursor): MapRefusal {
+    const end = hex(address + length + busOffset);
+    const reason = `bus addresses up to ${end} are beyond the device's ${hex(this.#addressLimit)}`;
+    return { refused: 'EIO', reason };
+  }
+
   /** Writes the page table and the list for the device; undoes both when memory runs out. */
-  #fill(mapping: MappingRecord): MappingRecord | MapRefusal {
+  #fill(mapping: MappingRecord, memory: PhyRangeList): MappingRecord | MapRefusal {
     try {
-      this.#mapSegments(mapping);
+      this.#mapSegments(mapping, memory);
       return mapping;
     } catch (error) {
       if (!(error instanceof EmuError && error.code === 'NO_MEMORY')) throw error;
-      // No device knows the addresses yet, so no cache holds them.
-      const emptied: PhysAddr[] = [];
-      this.table.unmap(mapping.iova, mapping.iovaBytes, emptied);
-      for (const table of emptied) this.#options.host.free(table, TABLE_BYTES);
+      this.discard(mapping.iova, mapping.iovaBytes);
       this.iovas.free(mapping.iova, mapping.iovaBytes);
       return noMemory('no memory for page tables');
     }
@@ -154,12 +236,12 @@ export class IommuDomain implements DmaDomain {
    * and the sum is no longer than a segment may be. A bus address is always a range of its own.
    * Model: padding up to a boundary stays unmapped; Linux maps what lies behind the segment there. [DMAAPI]
    */
-  #mapSegments(mapping: MappingRecord): void {
+  #mapSegments(mapping: MappingRecord, memory: PhyRangeList): void {
     const { segments } = this.#options;
     const flags = leafFlags(mapping.direction);
     let used = 0;
     this.#openBytes = 0;
-    segments.open(mapping.source);
+    segments.open(memory);
     while (segments.next()) {
       const { address, length, type } = segments;
       if (type === MapType.BusAddress) {

@@ -19,6 +19,7 @@ import {
   Reg,
 } from '#emu/iommu/spec.ts';
 import { type Process, wait } from '#emu/sim/process.ts';
+import type { BouncePool } from './bounce-pool.ts';
 import { CommandRing, RING_LOG2SZ_MINUS_1 } from './command-ring.ts';
 import { ContextTable } from './context-table.ts';
 import { DmaDevice } from './dma-device.ts';
@@ -29,8 +30,10 @@ import {
   type DmaProvider,
   type HostBridgePolicy,
 } from './dma-provider.ts';
+import { DEFAULT_TRAITS, type DmaTraits } from './dma-traits.ts';
 import { FAULT_RING_LOG2SZ_MINUS_1, FaultLog } from './fault-log.ts';
 import { FlushPolicy } from './flush-queue.ts';
+import { IommuBouncer } from './iommu-bouncer.ts';
 import { IommuDomain } from './iommu-domain.ts';
 import { IommuPort } from './iommu-port.ts';
 import type { Reserved } from './iova-allocator.ts';
@@ -50,6 +53,13 @@ export interface IommuProviderOptions {
   readonly granuleBytes?: number;
   /** Whether unmap waits until no cache holds the addresses, or leaves that to a later flush. Default strict. */
   readonly flush?: FlushPolicy;
+  /**
+   * Whether no I/O virtual address is a peer's bus address too; default true. Without, a switch takes some requests for memory
+   * to the peer instead: to see what that looks like. [DMAAPI]
+   */
+  readonly reservesWindows?: boolean;
+  /** Memory for copies, asked for when the first one is made: for devices not coherent or not trusted. */
+  readonly pool?: () => BouncePool;
   /** For errors and interrupts. Default `iommu0`. */
   readonly path?: string;
 }
@@ -107,8 +117,14 @@ export class IommuProvider implements DmaProvider {
     yield* wait(flushed);
   }
 
-  device(client: Bdf, limits: Partial<DmaLimits> = {}): DmaDevice {
+  device(
+    client: Bdf,
+    limits: Partial<DmaLimits> = {},
+    partOfTraits: Partial<DmaTraits> = {},
+  ): DmaDevice {
     const { host, view, doorbell, granuleBytes = 4096, flush = FlushPolicy.Strict } = this.#options;
+    const { reservesWindows = true } = this.#options;
+    const traits = { ...DEFAULT_TRAITS, ...partOfTraits };
     const policy = this.#options.hostBridgeAllowed ?? (() => false);
     const domain = new IommuDomain({
       host,
@@ -119,14 +135,30 @@ export class IommuProvider implements DmaProvider {
       granuleBytes,
       // A bus address of a peer must never be an I/O virtual address too. [DMAAPI]
       reserved: [
-        ...view.windows.map(({ busBase, sizeBytes }) => ({ base: busBase, sizeBytes })),
+        ...(reservesWindows
+          ? view.windows.map(({ busBase, sizeBytes }) => ({ base: busBase, sizeBytes }))
+          : []),
         doorbell,
       ],
       doorbell,
-      flush,
+      // What was taken from a device that may be hostile must be out of its reach at once. [DMAAPI]
+      flush: traits.isUntrusted ? FlushPolicy.Strict : flush,
+      bouncer: this.#bouncer(traits, granuleBytes),
+      contexts: {
+        clear: () => this.#contexts.clear(client),
+        invalidate: (ring) => ring.invalidateDevice(client),
+      },
     });
     this.#contexts.set(client, domain.table.root, domain.pscid);
-    return new DmaDevice(host.kernel, client, domain);
+    return new DmaDevice(host.kernel, client, domain, traits);
+  }
+
+  /** Who makes copies for a function, if it ever needs some. @throws USAGE without memory for them */
+  #bouncer(traits: DmaTraits, granuleBytes: number): IommuBouncer | null {
+    const { pool } = this.#options;
+    if (traits.isCoherent && !traits.isUntrusted) return null;
+    if (pool !== undefined) return new IommuBouncer(pool, traits, granuleBytes);
+    throw usage(`${this.#path}: expected a bounce pool for devices not coherent or not trusted`);
   }
 
   *#identify(): Process<void> {

@@ -11,9 +11,9 @@ import type { Process } from '#emu/sim/process.ts';
 import { DmaDevice } from './dma-device.ts';
 import type { DmaDomain, DmaLimits, DmaProvider, HostBridgePolicy } from './dma-provider.ts';
 import { DmaFlag, type DmaRangeList, dmaCursor } from './dma-range-list.ts';
+import type { DmaTraits } from './dma-traits.ts';
 import { type HasPages, ListWrapper } from './list-wrapper.ts';
 import { type Direction, isRefusal, type MapRefusal } from './mapping.ts';
-import type { MappingRecord } from './mapping-record.ts';
 import type { PciView } from './pci-view.ts';
 import type { ScatterList } from './scatter-list.ts';
 import type { ScatterlistDomain } from './scatterlist-domain.ts';
@@ -42,16 +42,16 @@ export class LegacyProvider implements DmaProvider {
     return this.#options.addresses.start();
   }
 
-  device(client: Bdf, limits?: Partial<DmaLimits>): DmaDevice {
+  device(client: Bdf, limits?: Partial<DmaLimits>, traits?: Partial<DmaTraits>): DmaDevice {
     const { kernel, view, addresses, hostBridgeAllowed = () => false, hasPages } = this.#options;
     const pending = (): Pending<void> => kernel.pending<void>('dma unmap after a refusal');
     const wrapper = new ListWrapper({
-      below: new LegacyDomain(addresses.device(client, limits).domain, pending),
+      below: new LegacyDomain(addresses.device(client, limits, traits).domain, pending),
       segments: new SegmentCursor(view, client, hostBridgeAllowed),
       pending,
       ...(hasPages && { hasPages }),
     });
-    return new DmaDevice(kernel, client, wrapper);
+    return new DmaDevice(kernel, client, wrapper, traits);
   }
 }
 
@@ -59,7 +59,6 @@ export class LegacyProvider implements DmaProvider {
 export class LegacyDomain implements ScatterlistDomain {
   readonly #addresses: DmaDomain;
   readonly #pending: () => Pending<void>;
-  readonly #mapped = new Map<ScatterList, MappingRecord>();
 
   /** @param pending for unmaps that nobody waits for */
   constructor(addresses: DmaDomain, pending: () => Pending<void>) {
@@ -68,29 +67,40 @@ export class LegacyDomain implements ScatterlistDomain {
   }
 
   /** Refuses with EIO what the entries have no room to say. @throws CHECKER for a scatterlist that is mapped */
-  mapScatterlist(scatter: ScatterList, direction: Direction): MapRefusal | null {
-    if (this.#mapped.has(scatter)) throw misuse('map of a scatterlist that is mapped');
-    const mapping = this.#addresses.map(scatter.cpuList(), direction);
+  mapScatterlist(scatter: ScatterList, direction: Direction, attrs = 0): MapRefusal | null {
+    if (scatter.mapping !== null) throw misuse('map of a scatterlist that is mapped');
+    const mapping = this.#addresses.map(scatter.cpuList(), direction, attrs);
     if (isRefusal(mapping)) return mapping;
+    mapping.attrs = attrs;
     if (!hasRoom(scatter, mapping.ranges)) {
       this.#addresses.unmap(mapping, this.#pending());
       const reason = `${scatter.count} entries ${scatter.layout.name} have no room for the device's side`;
       return { refused: 'EIO', reason };
     }
     fill(scatter, mapping.ranges);
-    this.#mapped.set(scatter, mapping);
+    scatter.mapping = mapping;
     return null;
   }
 
   /** @throws CHECKER for a scatterlist that is not mapped, or in another direction */
   unmapScatterlist(scatter: ScatterList, direction: Direction, done: Pending<void>): void {
-    const mapping = this.#mapped.get(scatter);
-    if (mapping === undefined) throw misuse('unmap of a scatterlist that is not mapped');
+    const { mapping } = scatter;
+    if (mapping?.domain !== this.#addresses)
+      throw misuse('unmap of a scatterlist that is not mapped');
     if (mapping.direction !== direction)
       throw misuse('unmap of a scatterlist in another direction');
-    this.#mapped.delete(scatter);
+    scatter.mapping = null;
     scatter.mappedCount = 0;
     this.#addresses.unmap(mapping, done);
+  }
+
+  get coherentLimit(): number | undefined {
+    return this.#addresses.coherentLimit;
+  }
+
+  detach(done: Pending<void>): void {
+    if (this.#addresses.detach) this.#addresses.detach(done);
+    else done.complete();
   }
 
   mapDoorbell(address: PhysAddr): DmaAddr {
@@ -106,7 +116,7 @@ function hasRoom(scatter: ScatterList, ranges: DmaRangeList): boolean {
   const cursor = dmaCursor();
   for (ranges.open(cursor); cursor.next(); ) {
     entries.advance();
-    if (cursor.length !== entries.length || cursor.flags !== 0) return false;
+    if (cursor.length !== entries.length || (cursor.flags & DmaFlag.BusAddress) !== 0) return false;
   }
   return true;
 }

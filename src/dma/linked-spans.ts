@@ -1,13 +1,29 @@
 /**
- * Which parts of an address range are linked to memory, and which of them have been synced: disjoint spans in
- * ascending order. Plain bookkeeping of IovaState. [DMAAPI]
+ * Which parts of an address range are linked to memory, which of them have been synced, and by which call: disjoint spans
+ * in ascending order. Plain bookkeeping of IovaState. [DMAAPI]
  * @module
  */
+import type { BouncedRanges } from './bounced-ranges.ts';
+import type { Direction } from './mapping.ts';
+import type { PhyRangeList } from './phy-range-list.ts';
 
-interface Span {
+/** One call that linked memory. */
+export interface Link {
+  readonly direction: Direction;
+  readonly attrs: number;
+  /** The list that the memory is of, or null. */
+  readonly source: PhyRangeList | null;
+  /** Bytes of its granules that are still linked. */
+  left: number;
+}
+
+export interface Span {
   readonly from: number;
   readonly to: number;
   readonly isSynced: boolean;
+  readonly link: Link;
+  /** What the device has a copy of, all of which is in one granule; or null. */
+  readonly copy: BouncedRanges | null;
 }
 
 export class LinkedSpans {
@@ -27,7 +43,12 @@ export class LinkedSpans {
 
   /** Whether any of [from, to) is linked. */
   touches(from: number, to: number): boolean {
-    return from < this.end && this.#spans.some((span) => span.from < to && from < span.to);
+    return from < this.end && this.within(from, to).length > 0;
+  }
+
+  /** Spans with a part in [from, to). */
+  within(from: number, to: number): readonly Span[] {
+    return this.#spans.filter((span) => span.from < to && from < span.to);
   }
 
   /** Whether all of [from, to) is linked. */
@@ -43,15 +64,13 @@ export class LinkedSpans {
   }
 
   /** Adds [from, to), which nothing touches. */
-  add(from: number, to: number): void {
-    this.#insert({ from, to, isSynced: false });
+  add(from: number, to: number, link: Link, copy: BouncedRanges | null): void {
+    this.#insert({ from, to, isSynced: false, link, copy });
   }
 
   /** Marks the linked parts of [from, to) as synced. */
   sync(from: number, to: number): void {
-    for (const { from: start, to: end } of this.remove(from, to)) {
-      this.#insert({ from: start, to: end, isSynced: true });
-    }
+    for (const span of this.remove(from, to)) this.#insert({ ...span, isSynced: true });
   }
 
   /** Takes the linked parts of [from, to) out; what is taken. */

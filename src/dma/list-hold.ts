@@ -14,6 +14,11 @@ export interface ListHold {
   readonly isRevoked: boolean;
   /** Whether devices may write to it. */
   readonly isWritable: boolean;
+  /**
+   * Whether its owner may take it away and waits for the mappings: one that has ended must be in no cache then, even where
+   * unmap is lazy.
+   */
+  readonly endsStrictly: boolean;
   /** Why the list cannot be mapped, or null. @throws CHECKER when its pin is gone */
   admit(): MapRefusal | null;
   /** A mapping of the list, or of a part of it, was made. */

@@ -37,12 +37,12 @@ export class ListWrapper implements DmaDomain {
     this.#hasPages = options.hasPages ?? (() => false);
   }
 
-  map(list: PhyRangeList, direction: Direction): MappingRecord | MapRefusal {
+  map(list: PhyRangeList, direction: Direction, attrs = 0): MappingRecord | MapRefusal {
     const { below } = this.#options;
     const type = this.#survey(list);
     if (typeof type === 'object') return type;
     const scatter = ScatterList.from(type === MapType.None ? list : this.#segmented(list));
-    const refusal = below.mapScatterlist(scatter, direction);
+    const refusal = below.mapScatterlist(scatter, direction, attrs);
     if (refusal !== null) return refusal;
     const ranges = scatter.dmaList(list.layout);
     if (ranges.sizeBytes !== list.sizeBytes) throw this.#undo(scatter, direction, list.sizeBytes);
@@ -59,6 +59,16 @@ export class ListWrapper implements DmaDomain {
       mapping.scatter = null;
     });
     this.#options.below.unmapScatterlist(scatter, mapping.direction, done);
+  }
+
+  get coherentLimit(): number | undefined {
+    return this.#options.below.coherentLimit;
+  }
+
+  detach(done: Pending<void>): void {
+    const { below } = this.#options;
+    if (below.detach) below.detach(done);
+    else done.complete();
   }
 
   mapDoorbell(address: PhysAddr): DmaAddr {

@@ -5,9 +5,10 @@
 
 import type { BouncedRanges } from './bounced-ranges.ts';
 import type { ByteSet } from './byte-set.ts';
+import { DmaAttr } from './dma-attr.ts';
 import type { DmaDomain } from './dma-provider.ts';
 import { DmaRangeList } from './dma-range-list.ts';
-import { type Direction, type DmaMapping, MapType } from './mapping.ts';
+import { Direction, type DmaMapping, MapType } from './mapping.ts';
 import type { PhyRangeList } from './phy-range-list.ts';
 import type { ScatterList } from './scatter-list.ts';
 
@@ -18,12 +19,17 @@ export class MappingRecord implements DmaMapping {
   readonly ranges: DmaRangeList;
   readonly source: PhyRangeList;
   readonly direction: Direction;
+  attrs = 0;
   mapType: MapType = MapType.None;
   readonly domain: DmaDomain;
   state: MappingState = MappingState.Live;
+  /** Whether it is of coherent memory, which ends otherwise than mappings do. */
+  isCoherent = false;
   /** I/O virtual addresses it occupies; none when `iovaBytes` is 0. */
   iova = 0;
   iovaBytes = 0;
+  /** Bytes whose caches are maintained, for a device that does not see them. */
+  maintainedBytes = 0;
   /** What the device has a copy of, or null. */
   bounced: BouncedRanges | null = null;
   /** What a provider without lists mapped, or null. */
@@ -46,7 +52,12 @@ export class MappingRecord implements DmaMapping {
     this.ranges = ranges;
   }
 
+  /** Whether its end copies back what the device has written. */
+  get isCopiedBack(): boolean {
+    return this.direction !== Direction.ToDevice && (this.attrs & DmaAttr.SkipCpuSync) === 0;
+  }
+
   get needsSync(): boolean {
-    return this.bounced !== null;
+    return this.bounced !== null || this.maintainedBytes > 0;
   }
 }

@@ -4,6 +4,8 @@
  * @module
  */
 import type { DmaAddr } from '#emu/base/units.ts';
+import type { CheckerClass } from './checker-class.ts';
+import type { Fault } from './checker-faults.ts';
 import type { MappingRecord } from './mapping-record.ts';
 
 /** Addresses that two-step calls hold. */
@@ -11,7 +13,7 @@ export interface WatchedState {
   readonly address: DmaAddr;
   readonly sizeBytes: number;
   /** What is wrong with an access of the device to the bytes, which lie in the state; null when nothing is. */
-  fault(offset: number, sizeBytes: number): string | null;
+  fault(offset: number, sizeBytes: number, isWrite: boolean): Fault | null;
 }
 
 export interface MappingWatch {
@@ -20,6 +22,13 @@ export interface MappingWatch {
   unmapping(mapping: MappingRecord): void;
   stateAllocated(state: WatchedState): void;
   stateReleased(state: WatchedState): void;
-  /** Call sites for a report of wrong use of a mapping or a state: where it was made and ended, and this call. */
-  sites(subject: object | null): string;
+  /** The driver lets go of the function: what it left is told. */
+  unbound(): void;
+  /**
+   * Takes note of a wrong call about a mapping or a state, which the caller throws; where that was made and ended, and this
+   * call, for the message.
+   */
+  misused(kind: CheckerClass, what: string, subject: object | null): string;
+  /** The mapping or state that has `address`, or the one that had it last; null for none. */
+  at(address: DmaAddr): { readonly subject: object; readonly isLive: boolean } | null;
 }

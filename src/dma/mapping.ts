@@ -3,6 +3,7 @@
  * DmaDevice's. [DMAAPI], [P2PDMA]
  * @module
  */
+import type { CoherentMemory } from './coherent-memory.ts';
 import type { DmaRangeList } from './dma-range-list.ts';
 import type { PhyRangeList } from './phy-range-list.ts';
 
@@ -30,9 +31,14 @@ export interface DmaMapping {
   /** The list that was mapped, unchanged. */
   readonly source: PhyRangeList;
   readonly direction: Direction;
+  /** Of DmaAttr. */
+  readonly attrs: number;
   /** Type of the first range that is peer memory, or NONE when all is host memory. */
   readonly mapType: MapType;
-  /** Whether the device has a copy of some bytes, so that `sync` moves bytes; else it only tells whose turn it is. */
+  /**
+   * Whether the device has a copy of some bytes, or does not see what is in caches, so that `sync` does something; else it only
+   * tells whose turn it is.
+   */
   readonly needsSync: boolean;
 }
 
@@ -47,12 +53,14 @@ export interface MapRefusal {
   /**
    * EREMOTEIO: peer memory out of this device's reach, for good. ENOMEM: no I/O virtual addresses or no memory
    * for tables or bounce buffers, for now. EINVAL: an empty list, or addresses that nothing decodes. EIO: beyond the
-   * device's address width. ENODEV: its owner took the memory back.
+   * device's address width, or memory that would need a copy and must have none. ENODEV: its owner took the memory back.
+   * EPERM: memory that devices may only read, or two-step memory that must have no copy. EOPNOTSUPP: coherent memory for a
+   * device that is not.
    */
-  readonly refused: 'EREMOTEIO' | 'ENOMEM' | 'EINVAL' | 'EIO' | 'ENODEV';
+  readonly refused: 'EREMOTEIO' | 'ENOMEM' | 'EINVAL' | 'EIO' | 'ENODEV' | 'EPERM' | 'EOPNOTSUPP';
   readonly reason: string;
 }
 
 /** Tells a refusal from a mapping. */
-export const isRefusal = (result: DmaMapping | MapRefusal): result is MapRefusal =>
+export const isRefusal = (result: DmaMapping | CoherentMemory | MapRefusal): result is MapRefusal =>
   'refused' in result;

@@ -8,6 +8,7 @@ import { DdtMode, Ddtp, Reg } from '#emu/iommu/spec.ts';
 import type { Process } from '#emu/sim/process.ts';
 import type { DmaDevice } from './dma-device.ts';
 import type { DmaHost, DmaLimits, DmaProvider } from './dma-provider.ts';
+import type { DmaTraits } from './dma-traits.ts';
 import { IommuPort } from './iommu-port.ts';
 
 export class PassthroughProvider implements DmaProvider {
@@ -29,7 +30,7 @@ export class PassthroughProvider implements DmaProvider {
     yield* this.#mappings.start();
   }
 
-  device(client: Bdf, limits?: Partial<DmaLimits>): DmaDevice {
-    return this.#mappings.device(client, limits);
+  device(client: Bdf, limits?: Partial<DmaLimits>, traits?: Partial<DmaTraits>): DmaDevice {
+    return this.#mappings.device(client, limits, traits);
   }
 }

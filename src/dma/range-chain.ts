@@ -5,6 +5,7 @@
  */
 import { EmuError, usage } from '#emu/base/errors.ts';
 import { ADDR_LIMIT, hex } from '#emu/base/units.ts';
+import { blockWords } from './block-words.ts';
 import { packedLayout } from './packed-layout.ts';
 import type { RangeLayout } from './range-layout.ts';
 
@@ -26,7 +27,7 @@ export class Chunk {
 
   constructor(layout: RangeLayout, ordinal: number, firstRange: number, firstByte: number) {
     const size = layout.blockWords(ordinal);
-    this.words = new Uint32Array(size);
+    this.words = blockWords(size);
     this.endAt = size - layout.linkWords;
     this.layout = layout;
     this.ordinal = ordinal;

@@ -1,21 +1,16 @@
 /**
- * How block drivers map: vector by vector, every vector of a request of one kind. Peers below a common bridge need no
- * mapping; else the whole request gets one range of I/O virtual addresses where its vectors fit
- * together, or every vector a mapping of its own. [DMAAPI], [P2PDMA]
+ * How block drivers map: vector by vector, every vector of a request of one kind. Peers below a common bridge are reached
+ * on the bus; else the whole request gets one range of I/O virtual addresses where its vectors fit
+ * together, or every vector one of its own. All by the calls that anybody makes: lists or two-step. [DMAAPI], [P2PDMA]
  * @module
  */
-import { EmuError, usage } from '#emu/base/errors.ts';
-import {
-  type DmaAddr,
-  dmaAddr,
-  formatBdf,
-  offsetBy,
-  type PhysAddr,
-  physAddr,
-} from '#emu/base/units.ts';
+import type { EmuError } from '#emu/base/errors.ts';
+import { type DmaAddr, dmaAddr, offsetBy, type PhysAddr, physAddr } from '#emu/base/units.ts';
 import type { Kernel } from '#emu/sim/kernel.ts';
 import type { Pending } from '#emu/sim/pending.ts';
+import { admission, checkCall } from './admission.ts';
 import type { DmaDevice } from './dma-device.ts';
+import { misuse } from './dma-misuse.ts';
 import { DEFAULT_LIMITS } from './dma-provider.ts';
 import { IommuDomain } from './iommu-domain.ts';
 import { IovaState } from './iova-state.ts';
@@ -25,7 +20,7 @@ import type { SegmentCursor } from './segment-cursor.ts';
 
 /** How the vectors of a request get their addresses. */
 export const RequestStyle = {
-  /** Bus addresses; nothing is mapped. */
+  /** Bus addresses, each for itself; no address is taken. */
   Bus: 'bus',
   /** One range for all. */
   Iova: 'iova',
@@ -52,7 +47,7 @@ export class RequestIterator {
   readonly #mappings: DmaMapping[] = [];
   #list: PhyRangeList | null = null;
   #direction: Direction = Direction.Bidirectional;
-  #busOffset = 0;
+  #attrs = 0;
   /** The vector being collected, and what of it has been handed out; none when `#left` is 0. */
   #at: PhysAddr = physAddr(0);
   #left = 0;
@@ -63,27 +58,28 @@ export class RequestIterator {
   constructor(device: DmaDevice, kernel: Kernel, maxSegment = DEFAULT_LIMITS.maxSegmentBytes) {
     this.#device = device;
     this.#kernel = kernel;
-    this.#maxSegment = maxSegment;
+    this.#maxSegment = Math.min(maxSegment, device.maxRangeBytes);
     this.#state = new IovaState(device);
   }
 
   /**
    * Begins a request. Peer memory and host memory, or two providers, do not mix in one: EINVAL, as for memory out of
-   * reach. @throws CHECKER when the request before has not been unmapped; USAGE for anything but a list and a direction
+   * reach. From here to the end of {@link unmap} the list is mapped, and its pin or lease counts that.
+   * @throws CHECKER when the request before has not been unmapped; USAGE for anything but a list, a direction and attributes
    */
-  start(list: PhyRangeList, direction: Direction): boolean {
+  start(list: PhyRangeList, direction: Direction, attrs = 0): boolean {
     if (this.#list !== null)
       throw this.#misuse('start of a request before the last one is unmapped');
     PhyRangeList.check(list, 'request');
-    if (!(direction >= Direction.ToDevice && direction <= Direction.Bidirectional)) {
-      throw usage(`request: expected a Direction, got ${direction}`);
-    }
+    checkCall('request', direction, attrs);
     this.length = 0;
     this.#left = 0;
-    this.refusal = this.#classify(list);
+    this.refusal = admission(list, direction, attrs, this.#device.traits) ?? this.#classify(list);
     if (this.refusal !== null) return false;
     this.#list = list;
     this.#direction = direction;
+    this.#attrs = attrs;
+    list.mapped();
     list.open(this.#vectors);
     this.#hasAhead = this.#vectors.next();
     return this.style !== RequestStyle.Iova || this.#linkAll(list);
@@ -93,19 +89,20 @@ export class RequestIterator {
   next(): boolean {
     if (this.#list === null || this.refusal !== null) return false;
     if (this.style === RequestStyle.Iova) return this.#whole();
-    if (!this.#nextVector()) return false;
-    if (this.style === RequestStyle.Bus) {
-      this.address = dmaAddr(this.#at + this.#busOffset);
-      return true;
-    }
-    return this.#mapVector();
+    return this.#nextVector() && this.#mapVector();
   }
 
   /** Ends the request, iterated to its end or not. Completes when no access is possible. @throws CHECKER without one */
   unmap(): Pending<void> {
-    if (this.#list === null) throw this.#misuse('unmap without a request');
+    const list = this.#list;
+    if (list === null) throw this.#misuse('unmap without a request');
     this.#list = null;
-    if (this.#state.isAllocated) return this.#state.destroy(this.#linked);
+    const done = this.#state.isAllocated ? this.#state.destroy(this.#linked) : this.#unmapAll();
+    done.onDone(() => list.unmapped());
+    return done;
+  }
+
+  #unmapAll(): Pending<void> {
     const done = this.#kernel.pending<void>('request unmap');
     const mappings = this.#mappings.splice(0);
     let left = mappings.length;
@@ -153,8 +150,7 @@ export class RequestIterator {
       if (end < 0) {
         this.mapType = type;
         bar = segments.barBase;
-        this.#busOffset = segments.busOffset;
-      } else if (type !== this.mapType || segments.barBase !== bar) {
+      } else if (segments.barBase !== bar) {
         return { refused: 'EINVAL', reason: 'a request of several kinds of memory' };
       } else if (end !== address) {
         gaps |= end | address;
@@ -171,7 +167,7 @@ export class RequestIterator {
   #linkAll(list: PhyRangeList): boolean {
     this.#linked = 0;
     while (this.#nextVector()) {
-      const refusal = this.#state.link(this.#at, this.#linked, this.length, this.#direction);
+      const refusal = this.#link(list, this.length);
       if (refusal !== null) {
         this.refusal = refusal;
         return false;
@@ -181,6 +177,11 @@ export class RequestIterator {
     this.#state.sync(0, list.sizeBytes);
     this.length = 0;
     return true;
+  }
+
+  #link(list: PhyRangeList, sizeBytes: number): MapRefusal | null {
+    const [direction, attrs] = [this.#direction, this.#attrs];
+    return this.#state.link(this.#at, this.#linked, sizeBytes, direction, attrs, list);
   }
 
   #whole(): boolean {
@@ -216,7 +217,9 @@ export class RequestIterator {
   }
 
   #mapVector(): boolean {
-    const mapping = this.#device.map(PhyRangeList.of(this.#at, this.length), this.#direction);
+    const vector = PhyRangeList.of(this.#at, this.length);
+    vector.hold = this.#list?.hold ?? null;
+    const mapping = this.#device.map(vector, this.#direction, this.#attrs);
     if (isRefusal(mapping)) {
       this.refusal = mapping;
       return false;
@@ -227,7 +230,6 @@ export class RequestIterator {
   }
 
   #misuse(what: string): EmuError {
-    const { bdf } = this.#device;
-    return new EmuError('CHECKER', `${formatBdf(bdf)}: ${what}`, { bdf });
+    return misuse(this.#device, 'order', what, null);
   }
 }

@@ -5,7 +5,9 @@
  */
 import { usage } from '#emu/base/errors.ts';
 import { PAGE_SIZE } from '#emu/base/units.ts';
+import { blockWords } from './block-words.ts';
 import { DmaFlag, DmaRangeList } from './dma-range-list.ts';
+import type { MappingRecord } from './mapping-record.ts';
 import { PhyRangeList, phyCursor } from './phy-range-list.ts';
 import { MAX_RANGE_BYTES, type RangeLayout } from './range-layout.ts';
 import { ScatterCursor } from './scatter-cursor.ts';
@@ -25,6 +27,8 @@ export class ScatterList {
   /** Entries: what the CPU's side has, and has to be given to unmapping. */
   readonly count: number;
   readonly head: ScatterBlock;
+  /** Of the provider that has mapped it, or null. */
+  mapping: MappingRecord | null = null;
   /** Entries that the device's side has. */
   #mappedCount = 0;
   #storageBytes = 0;
@@ -114,7 +118,7 @@ export class ScatterList {
     for (let ordinal = 0; left > 0; ordinal++) {
       const slots = Math.min(left, layout.slots);
       const entries = left > slots ? slots - 1 : slots;
-      const words = new Uint32Array(slots * layout.entryWords);
+      const words = blockWords(slots * layout.entryWords);
       const block: ScatterBlock = { ordinal, words, entries, next: null };
       this.#storageBytes += words.byteLength;
       head ??= block;

@@ -13,8 +13,12 @@ export interface ScatterlistDomain {
    * Fills the device's side of `scatter`, whose entries are memory of one kind each, and its `mappedCount`; null.
    * Or refuses, and leaves nothing mapped.
    */
-  mapScatterlist(scatter: ScatterList, direction: Direction): MapRefusal | null;
+  mapScatterlist(scatter: ScatterList, direction: Direction, attrs?: number): MapRefusal | null;
   /** Ends that; `done` is completed when no access by it is possible any more. */
   unmapScatterlist(scatter: ScatterList, direction: Direction, done: Pending<void>): void;
   mapDoorbell(address: PhysAddr): DmaAddr;
+  /** As DmaDomain's. */
+  detach?(done: Pending<void>): void;
+  /** Exclusive bound of coherent memory; absent where it may lie anywhere. */
+  readonly coherentLimit?: number | undefined;
 }

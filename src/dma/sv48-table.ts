@@ -55,6 +55,8 @@ export class Sv48Table {
   #lastBase = 0;
   #leaves = 0;
   #tables = 1;
+  /** Whether tables that end up empty are taken out though only a part of them was cleared. */
+  #prunesParts = false;
 
   constructor(host: DmaHost) {
     this.#host = host;
@@ -101,6 +103,29 @@ export class Sv48Table {
     } else {
       this.#clear(this.#root, TOP, 0, iova, iova + sizeBytes, emptied);
     }
+  }
+
+  /** Clears as {@link unmap} what a failure has made; all tables that are left empty, also those only partly cleared. */
+  discard(iova: number, sizeBytes: number): readonly PhysAddr[] {
+    const emptied: PhysAddr[] = [];
+    this.#prunesParts = true;
+    this.unmap(iova, sizeBytes, emptied);
+    this.#prunesParts = false;
+    return emptied;
+  }
+
+  /** All table pages, for their owner to free; the table is of no use any more. */
+  dispose(): PhysAddr[] {
+    const pages: PhysAddr[] = [];
+    const nodes = [this.#root];
+    for (let node = nodes.pop(); node; node = nodes.pop()) {
+      pages.push(node.address);
+      for (const child of node.children) if (child) nodes.push(child);
+    }
+    this.#last = null;
+    this.#leaves = 0;
+    this.#tables = 0;
+    return pages;
   }
 
   /** One leaf of 2 MiB, if both addresses are aligned and no table of small pages is in the way. */
@@ -186,7 +211,8 @@ export class Sv48Table {
       const start = base + index * size;
       this.#clear(child, level - 1, start, from, to, emptied);
       const isWhole = start >= from && start + size <= to;
-      if (isWhole && emptied !== null) this.#removeTable(node, index, child, emptied);
+      if (emptied === null || !(isWhole || (this.#prunesParts && child.live === 0))) continue;
+      this.#removeTable(node, index, child, emptied);
     }
   }
 

@@ -10,10 +10,13 @@ import type { DeviceSpec } from '#emu/pcie/device-spec.ts';
 import type { Endpoint } from '#emu/pcie/endpoint.ts';
 import type { Fabric } from '#emu/pcie/fabric.ts';
 import type { HostBridgeOptions } from '#emu/pcie/host-bridge.ts';
-import { DEFAULT_LINK } from '#emu/pcie/link.ts';
+import { HotPlugSlot } from '#emu/pcie/hot-plug-slot.ts';
+import { DEFAULT_LINK, type LinkSpec } from '#emu/pcie/link.ts';
 import { Port } from '#emu/pcie/port.ts';
 import { RootComplex } from '#emu/pcie/root-complex.ts';
 import { Switch } from '#emu/pcie/switch.ts';
+import { addVirtualChannels } from '#emu/pcie/vc-capability.ts';
+import { buildDevice, showLink } from './device-build.ts';
 import { LinkReport } from './link-report.ts';
 import {
   type AcsPolicy,
@@ -22,8 +25,10 @@ import {
   type HostBridgeSpec,
   hostBridgeName,
   hostBridgesOf,
+  hotPlugRoom,
   isSwitch,
   type MachineSpec,
+  type MultiFunctionSpec,
   type PhysicalMap,
   type Plug,
   type PortSpec,
@@ -31,13 +36,15 @@ import {
   rootPortsOf,
   type SwitchSpec,
 } from './machine-spec.ts';
-import { nameAll } from './names.ts';
+import { nameAll, nameMore } from './names.ts';
 import { Place } from './place.ts';
 import { downstreamPort, hostBridge, rootPort, upstreamPort } from './port-functions.ts';
 
 /** Max_Payload_Size that ports support when the machine says nothing. */
 export const DEFAULT_MAX_PAYLOAD_BYTES = 512;
 const ROOT = 'rc0';
+/** Function numbers of a device. */
+const DEVICE = 8;
 
 /** A built tree. */
 export interface Hardware {
@@ -48,6 +55,22 @@ export interface Hardware {
   readonly endpoints: ReadonlyMap<string, Endpoint>;
   readonly switches: ReadonlyMap<string, Switch>;
   readonly links: readonly LinkReport[];
+  /** Ports for hot-plug, by path. */
+  readonly slots: ReadonlyMap<string, SlotSite>;
+  /** Devices taken out; their memories are still theirs. */
+  readonly retired: readonly Endpoint[];
+  /** Builds what is pushed into an empty slot; its link comes up later. @returns its names */
+  insert(site: SlotSite, plug: Plug, link?: LinkSpec): readonly string[];
+  /** Takes what is in a slot out, with everything below it. */
+  remove(site: SlotSite): void;
+}
+
+/** A port for hot-plug. */
+export interface SlotSite {
+  readonly slot: HotPlugSlot;
+  readonly port: Port;
+  readonly place: Place;
+  readonly link: LinkSpec;
 }
 
 export function buildHardware(
@@ -59,15 +82,23 @@ export function buildHardware(
   return new HardwareBuilder(fabric, spec).build(map, memory);
 }
 
+/** The lower end of a link to be. */
+interface Lower {
+  readonly port: Port;
+  readonly path: string;
+}
+
 class HardwareBuilder {
   readonly #fabric: Fabric;
   readonly #spec: MachineSpec;
-  readonly #names: ReadonlyMap<Plug, string>;
+  readonly #names: Map<Plug, string>;
   readonly #maxPayloadBytes: number;
   readonly #acs: AcsPolicy;
   readonly #endpoints = new Map<string, Endpoint>();
   readonly #switches = new Map<string, Switch>();
   readonly #links: LinkReport[] = [];
+  readonly #slots = new Map<string, SlotSite>();
+  readonly #retired: Endpoint[] = [];
 
   constructor(fabric: Fabric, spec: MachineSpec) {
     this.#fabric = fabric;
@@ -93,6 +124,10 @@ class HardwareBuilder {
       endpoints: this.#endpoints,
       switches: this.#switches,
       links: this.#links,
+      slots: this.#slots,
+      retired: this.#retired,
+      insert: (site, plug, link) => this.#insert(site, plug, link),
+      remove: (site) => this.#remove(site),
     };
   }
 
@@ -114,9 +149,10 @@ class HardwareBuilder {
   ): readonly Place[] {
     return ports.map((port, i) => {
       const name = port.name ?? `${prefix}${i}`;
-      const policy = { acs: port.acs ?? this.#acs, acsEgress: port.acsEgress ?? 0 };
+      const { acs = this.#acs, acsEgress = 0 } = port;
+      const policy = { acs, acsEgress, room: hotPlugRoom(port) };
       const place = new Place(name, `${parent.path}.${name}`, policy);
-      parent.children.set(firstDevice + i, place);
+      parent.children.set(DEVICE * (firstDevice + i), place);
       return place;
     });
   }
@@ -126,13 +162,14 @@ class HardwareBuilder {
     map: PhysicalMap,
     memory: SparseMemory,
   ): RootComplex {
-    const { memory: timing = {}, rootLatencyPs, peerReads } = this.#spec;
+    const { memory: timing = {}, rootLatencyPs, rootCompletionBytes, peerReads } = this.#spec;
     return new RootComplex(this.#fabric, ROOT, {
       memory,
       dram: map.dram,
       doorbell: map.doorbell,
       memoryTiming: timing,
       ...(rootLatencyPs === undefined ? {} : { latencyPs: rootLatencyPs }),
+      ...(rootCompletionBytes === undefined ? {} : { completionBytes: rootCompletionBytes }),
       ...(peerReads === undefined ? {} : { peerReads }),
       hostBridges: hostBridgesOf(this.#spec).map((bridge, i) =>
         this.#hostBridge(bridge, ports[i]!, map.hostBridges[i]!),
@@ -141,7 +178,7 @@ class HardwareBuilder {
   }
 
   #hostBridge(
-    { identity }: HostBridgeSpec,
+    { identity, rootPorts }: HostBridgeSpec,
     ports: readonly Place[],
     { rootBus, lastBus, low, high }: HostBridgeMap,
   ): HostBridgeOptions {
@@ -155,7 +192,7 @@ class HardwareBuilder {
         sizeBytes,
         busOffset: busBase - base,
       })),
-      bridges: ports.map((_, i) => rootPort(i, family)),
+      bridges: rootPorts.map((spec, i) => rootPort(i, family, spec)),
       portPaths: ports.map(({ path }) => path),
     };
   }
@@ -174,29 +211,72 @@ class HardwareBuilder {
   /** Builds what stands in a port and the link to it. */
   #plug(spec: PortSpec, port: Port, config: ConfigSpace, place: Place): void {
     const plug = plugOf(spec);
-    if (plug === undefined) return;
-    const name = this.#names.get(plug) ?? plug.kind;
-    const below = new Place(name, `${place.path}.${name}`);
-    place.children.set(0, below);
     const link = spec.link ?? DEFAULT_LINK;
-    const peer = isSwitch(plug) ? this.#switch(plug, below) : this.#device(plug, below);
-    Port.connect(port, peer.port, link);
-    setLinkUp(config, link);
-    setLinkUp(peer.config, link);
-    this.#links.push(new LinkReport(below.path, link, port, peer.port));
+    addVirtualChannels(port, config, link);
+    if (plug !== undefined) {
+      const lower = this.#build(plug, port, place, link);
+      Port.connect(port, lower, link);
+      setLinkUp(config, link);
+    }
+    if (!spec.hotplug) return;
+    const slot = new HotPlugSlot(port, config);
+    this.#slots.set(place.path, { slot, port, place, link });
   }
 
-  #device(spec: DeviceSpec, place: Place): Endpoint {
-    const endpoint = spec.build(this.#fabric, place.path);
-    this.#endpoints.set(place.name, endpoint);
-    return endpoint;
+  /** What is to stand in a port, as yet without the link to it. */
+  #build(plug: Plug, port: Port, place: Place, link: LinkSpec): Port {
+    const lower = isSwitch(plug)
+      ? this.#switch(plug, place, link)
+      : this.#device(plug, place, link);
+    this.#links.push(new LinkReport(lower.path, link, port, lower.port));
+    return lower.port;
   }
 
-  #switch(spec: SwitchSpec, place: Place): { port: Port; config: ConfigSpace } {
+  #insert({ slot, port, place, link }: SlotSite, plug: Plug, rate = link): readonly string[] {
+    const names = nameMore(plug, this.#names);
+    const card = this.#build(plug, port, place, rate);
+    Port.wire(port, card, rate);
+    slot.inserted(card);
+    return names;
+  }
+
+  #remove({ slot, place }: SlotSite): void {
+    slot.removed();
+    const isGone = (path: string): boolean => path.startsWith(`${place.path}.`);
+    for (const [name, endpoint] of this.#endpoints) {
+      if (!isGone(endpoint.path)) continue;
+      this.#endpoints.delete(name);
+      this.#retired.push(endpoint);
+    }
+    for (const [name, { path }] of this.#switches) if (isGone(path)) this.#switches.delete(name);
+    for (const path of this.#slots.keys()) if (isGone(path)) this.#slots.delete(path);
+    const left = this.#links.filter(({ path }) => !isGone(path));
+    this.#links.splice(0, this.#links.length, ...left);
+    const names = new Set([...place.below()].map(({ name }) => name));
+    for (const [plug, name] of this.#names) if (names.has(name)) this.#names.delete(plug);
+    place.children.clear();
+  }
+
+  #device(plug: DeviceSpec | MultiFunctionSpec, parent: Place, link: LinkSpec): Lower {
+    const { port, path, functions } = buildDevice(this.#fabric, plug, this.#names, parent);
+    for (const [name, endpoint] of functions) this.#endpoints.set(name, endpoint);
+    showLink(functions.values(), link);
+    const [first] = functions.values();
+    if (first) addVirtualChannels(port, first.config, link);
+    return { port, path };
+  }
+
+  #switch(spec: SwitchSpec, parent: Place, link: LinkSpec): Lower {
+    const name = this.#names.get(spec) ?? spec.kind;
+    const place = new Place(name, `${parent.path}.${name}`);
+    parent.children.set(0, place);
     const places = this.#places(spec.ports, place, 'down', 0);
     const family = { maxPayloadBytes: this.#maxPayloadBytes, egressPorts: places.length + 1 };
     const upstream = upstreamPort(family);
-    const bridges = [upstream, ...places.map((_, i) => downstreamPort(i + 1, family))];
+    const bridges = [
+      upstream,
+      ...places.map((_, i) => downstreamPort(i + 1, family, spec.ports[i])),
+    ];
     const built = new Switch(this.#fabric, place.path, {
       ...(spec.latencyPs === undefined ? {} : { latencyPs: spec.latencyPs }),
       ...(spec.cutThrough === undefined ? {} : { cutThrough: spec.cutThrough }),
@@ -207,6 +287,8 @@ class HardwareBuilder {
     for (const [i, port] of spec.ports.entries()) {
       this.#plug(port, built.ports[i + 1]!, bridges[i + 1]!, places[i]!);
     }
-    return { port: built.upstream, config: upstream };
+    setLinkUp(upstream, link);
+    addVirtualChannels(built.upstream, upstream, link);
+    return { port: built.upstream, path: place.path };
   }
 }

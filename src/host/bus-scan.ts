@@ -3,37 +3,34 @@
  * Assigns no addresses. [PCIE] 7.3, 7.5.1.2.1
  * @module
  */
-import { usage } from '#emu/base/errors.ts';
-import { type Bdf, bdf, bdfBus, dmaAddr, physAddr } from '#emu/base/units.ts';
+import { type EmuError, usage } from '#emu/base/errors.ts';
+import { type Bdf, bdf, bdfBus, bdfFromId } from '#emu/base/units.ts';
 import {
-  BAR_TYPE_64,
-  Bar,
-  CapabilityHead,
   CapabilityId,
-  CONFIG_SIZE,
-  ExtendedHead,
-  FIRST_EXTENDED,
+  DevCap2,
+  DevCtl2,
+  ExtendedId,
   Header,
   HeaderType,
   Pcie,
-  PcieCaps,
   PortType,
-  Status,
   Type1,
 } from '#emu/pcie/config-registers.ts';
+import { RETRY_VENDOR_ID } from '#emu/pcie/config-retry.ts';
+import { Ari, AriCapability } from '#emu/pcie/function-registers.ts';
 import type { Process } from '#emu/sim/process.ts';
+import { sizeBars } from './bar-size.ts';
+import { findCapabilities } from './capability-list.ts';
 import { ConfigIo, type ConfigPort } from './config-io.ts';
+import { showRetries, waitReady } from './config-ready.ts';
 import type { HostBridgeMap } from './machine-spec.ts';
 import { PciNode } from './pci-node.ts';
 import type { Place } from './place.ts';
+import { readSriov } from './virtual-functions.ts';
 
 const NOTHING = 0xffff;
 const DEVICES = 32;
 const FUNCTIONS = 8;
-const ALL_ONES = 0xffff_ffff;
-/** A list longer than its space must loop. */
-const MAX_CAPABILITIES = 48;
-const MAX_EXTENDED = (CONFIG_SIZE - FIRST_EXTENDED) / 8;
 
 /** State of one depth-first walk. */
 interface Scan {
@@ -56,6 +53,13 @@ export function* scanBuses(
   return yield* scanBus(scan, rootBus, null, board, DEVICES);
 }
 
+/** Functions that have come to stand below a port found before, within the bus numbers that it keeps. */
+export function* scanBelow(port: ConfigPort, bridge: PciNode): Process<PciNode[]> {
+  const { hostBridge, secondary, subordinate: limit, place } = bridge;
+  const scan: Scan = { port, hostBridge, rootBus: secondary, lastBus: secondary, limit };
+  return yield* scanBus(scan, secondary, bridge, place, 1);
+}
+
 function* scanBus(
   scan: Scan,
   bus: number,
@@ -65,27 +69,66 @@ function* scanBus(
 ): Process<PciNode[]> {
   const found: PciNode[] = [];
   for (let device = 0; device < devices; device++) {
-    const here = place?.children.get(device) ?? null;
-    const first = yield* scanFunction(scan, bdf(bus, device, 0), parent, here);
-    if (!first) continue;
-    found.push(first);
-    if (!first.isMultiFunction) continue;
-    for (let fn = 1; fn < FUNCTIONS; fn++) {
-      const other = yield* scanFunction(scan, bdf(bus, device, fn), parent, null);
-      if (other) found.push(other);
-    }
+    const first = yield* scanFunction(scan, bdf(bus, device, 0), parent, place);
+    if (first) found.push(first, ...(yield* scanOthers(scan, first, place)));
   }
   return found;
+}
+
+/** The other functions of a device, and what its virtual functions need. */
+function* scanOthers(scan: Scan, first: PciNode, place: Place | null): Process<PciNode[]> {
+  const found: PciNode[] = [];
+  const ari = yield* usesAri(scan.port, first);
+  for (let fn = yield* after(scan.port, first, ari); fn !== 0; ) {
+    const id = bdfFromId(first.bdf + fn);
+    const other = yield* scanFunction(scan, id, first.parent, place);
+    if (other) found.push(other);
+    if (ari) fn = other ? yield* after(scan.port, other, ari) : 0;
+    else fn = (fn + 1) % FUNCTIONS;
+  }
+  for (const node of [first, ...found]) yield* scanSriov(scan, node, ari);
+  return found;
+}
+
+/** Turns ARI forwarding on where port and device know it; function numbers have 8 bits then. [PCIE] 6.13 */
+function* usesAri(port: ConfigPort, { parent, extendedCapabilities }: PciNode): Process<boolean> {
+  const at = parent?.capabilities.get(CapabilityId.Pcie);
+  if (parent === null || at === undefined || !extendedCapabilities.has(ExtendedId.Ari))
+    return false;
+  const io = new ConfigIo(port, parent.bdf);
+  if (DevCap2.AriForwarding.get(yield* io.read(at + Pcie.DevCap2, 4)) === 0) return false;
+  yield* io.update16(at + Pcie.DevCtl2, [DevCtl2.AriForwarding, 1]);
+  return true;
+}
+
+/** Number of the function to look at after `node`, 0 when it is the last. */
+function* after(port: ConfigPort, node: PciNode, ari: boolean): Process<number> {
+  const at = node.extendedCapabilities.get(ExtendedId.Ari);
+  if (!ari || at === undefined) return +node.isMultiFunction;
+  const capability = yield* new ConfigIo(port, node.bdf).read(at + Ari.Capability, 2);
+  const next = AriCapability.NextFunction.get(capability);
+  return next > (node.bdf & 0xff) ? next : 0;
+}
+
+/** Sizes VF BARs and keeps bus numbers for the requester IDs of virtual functions. [PCIE] 9.2.1.2 */
+function* scanSriov(scan: Scan, node: PciNode, ari: boolean): Process<void> {
+  node.sriov = yield* readSriov(new ConfigIo(scan.port, node.bdf), node, ari);
+  if (node.sriov === null) return;
+  const { totalVfs, firstOffset, stride } = node.sriov;
+  const last = (node.bdf + firstOffset + (totalVfs - 1) * stride) >>> 8;
+  if (last > scan.limit) throw tooManyBuses(scan, node);
+  scan.lastBus = Math.max(scan.lastBus, last);
 }
 
 function* scanFunction(
   scan: Scan,
   id: Bdf,
   parent: PciNode | null,
-  place: Place | null,
+  board: Place | null,
 ): Process<PciNode | null> {
+  const place = board?.children.get(id & 0xff) ?? null;
   const io = new ConfigIo(scan.port, id);
-  const identity = yield* io.read(Header.VendorId, 4);
+  const identity = yield* identify(io);
   if ((identity & 0xffff) === NOTHING) return null;
   const node = new PciNode(id, parent, place, scan.hostBridge);
   node.vendorId = identity & 0xffff;
@@ -97,76 +140,36 @@ function* scanFunction(
   node.isBridge = HeaderType.Layout.get(headerType) === 1;
   node.isMultiFunction = HeaderType.MultiFunction.get(headerType) === 1;
   yield* findCapabilities(io, node);
-  yield* sizeBars(io, node);
+  yield* io.write(Header.Command, 2, 0);
+  node.bars.push(...(yield* sizeBars(io, Header.Bar0, node.isBridge ? 2 : 6)));
   if (node.isBridge) yield* scanBehind(scan, io, node);
   return node;
 }
 
+/** Vendor and device ID; all ones when nothing is there, or not ready in time. */
+function* identify(io: ConfigIo): Process<number> {
+  const identity = yield* io.read(Header.VendorId, 4);
+  if ((identity & 0xffff) !== RETRY_VENDOR_ID) return identity;
+  return (yield* waitReady(io, false)) ? yield* io.read(Header.VendorId, 4) : NOTHING;
+}
+
+function tooManyBuses({ limit, rootBus }: Scan, node: PciNode): EmuError {
+  const most = limit - rootBus;
+  return usage(`${node.path}: expected at most ${most} buses below the root, got more`);
+}
+
 /** Numbers the bus behind a bridge and everything below it. */
 function* scanBehind(scan: Scan, io: ConfigIo, node: PciNode): Process<void> {
-  if (scan.lastBus === scan.limit) {
-    const most = scan.limit - scan.rootBus;
-    throw usage(`${node.path}: expected at most ${most} buses below the root, got more`);
-  }
+  if (scan.lastBus === scan.limit) throw tooManyBuses(scan, node);
   node.secondary = ++scan.lastBus;
   yield* io.write(Type1.PrimaryBus, 1, bdfBus(node.bdf));
   yield* io.write(Type1.SecondaryBus, 1, node.secondary);
   yield* io.write(Type1.SubordinateBus, 1, scan.limit);
+  if (node.portType === PortType.RootPort) yield* showRetries(io, node);
   const devices = node.portType === PortType.SwitchUpstream ? DEVICES : 1;
   yield* scanBus(scan, node.secondary, node, node.place, devices);
+  const room = node.place?.room?.buses ?? 0;
+  scan.lastBus = Math.max(scan.lastBus, Math.min(scan.limit, node.secondary + room - 1));
   node.subordinate = scan.lastBus;
   yield* io.write(Type1.SubordinateBus, 1, node.subordinate);
-}
-
-function* findCapabilities(io: ConfigIo, node: PciNode): Process<void> {
-  const status = yield* io.read(Header.Status, 2);
-  if (Status.CapabilitiesList.get(status) === 0) return;
-  let at = yield* io.read(Header.CapabilitiesPointer, 1);
-  for (let i = 0; at !== 0 && i < MAX_CAPABILITIES; i++) {
-    const head = yield* io.read(at, 2);
-    node.capabilities.set(CapabilityHead.Id.get(head), at);
-    at = CapabilityHead.Next.get(head);
-  }
-  const pcie = node.capabilities.get(CapabilityId.Pcie);
-  if (pcie === undefined) return;
-  node.portType = PcieCaps.PortType.get(yield* io.read(pcie + Pcie.Capabilities, 2));
-  at = FIRST_EXTENDED;
-  for (let i = 0; at !== 0 && i < MAX_EXTENDED; i++) {
-    const head = yield* io.read(at, 4);
-    if (head === 0 || head === ALL_ONES) break;
-    node.extendedCapabilities.set(ExtendedHead.Id.get(head), at);
-    at = ExtendedHead.Next.get(head);
-  }
-}
-
-function* sizeBars(io: ConfigIo, node: PciNode): Process<void> {
-  yield* io.write(Header.Command, 2, 0);
-  const count = node.isBridge ? 2 : 6;
-  for (let index = 0; index < count; ) {
-    const low = yield* sizeRegister(io, index);
-    const is64 = !Bar.IoSpace.get(low) && Bar.Type.get(low) === BAR_TYPE_64;
-    const high = is64 ? yield* sizeRegister(io, index + 1) : 0;
-    const sizeBytes = sizeFromMask(low & ~Bar.Flags.mask, high);
-    if (sizeBytes > 0 && !Bar.IoSpace.get(low)) {
-      const prefetchable = Bar.Prefetchable.get(low) === 1;
-      const width = is64 ? 64 : 32;
-      const unassigned = { address: physAddr(0), busAddress: dmaAddr(0) };
-      node.bars.push({ index, sizeBytes, width, prefetchable, ...unassigned });
-    }
-    index += is64 ? 2 : 1;
-  }
-}
-
-function* sizeRegister(io: ConfigIo, index: number): Process<number> {
-  const at = Header.Bar0 + 4 * index;
-  yield* io.write(at, 4, ALL_ONES);
-  const mask = yield* io.read(at, 4);
-  yield* io.write(at, 4, 0);
-  return mask;
-}
-
-/** Size from the writable address bits: their lowest one; 0 when there is none. */
-function sizeFromMask(low: number, high: number): number {
-  if (low !== 0) return (low & -low) >>> 0;
-  return ((high & -high) >>> 0) * 2 ** 32;
 }

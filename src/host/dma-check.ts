@@ -3,7 +3,12 @@
  * @module
  */
 import { DEFAULT_POOL_BYTES, MAX_BOUNCE_BYTES } from '#emu/dma/bounce-pool.ts';
-import { DMA_PROVIDERS, type MachineSpec } from './machine-spec.ts';
+import {
+  type DeviceDmaSpec,
+  DMA_PROVIDERS,
+  type DmaProviderName,
+  type MachineSpec,
+} from './machine-spec.ts';
 import { physicalMap } from './physical-map.ts';
 import { checkSize, expected, formatSize } from './spec-fields.ts';
 
@@ -24,12 +29,40 @@ export function checkDma(spec: MachineSpec): void {
   if (forceBounce !== undefined && typeof forceBounce !== 'boolean') {
     throw expected('dma.forceBounce', 'true or false', forceBounce);
   }
+  checkDevices(spec, provider);
   if (provider === 'bounce') return checkPool(spec, bounceBytes ?? DEFAULT_POOL_BYTES);
   for (const key of ['bounceBytes', 'forceBounce'] as const) {
     if (dma[key] !== undefined) {
       throw expected(`dma.${key}`, `it with dma.provider 'bounce' only`, provider);
     }
   }
+}
+
+/** What firmware says of devices; whether they exist is not asked, since they may come later. */
+function checkDevices({ dma, iommu }: MachineSpec, provider: DmaProviderName): void {
+  const devices = dma?.devices;
+  if (devices === undefined) return;
+  if (devices === null || typeof devices !== 'object') {
+    throw expected('dma.devices', 'an object by device name', devices);
+  }
+  if (provider === 'legacy') {
+    throw expected('dma.devices', "it with any dma.provider but 'legacy'", provider);
+  }
+  const isTranslated = Boolean(iommu) && (provider === 'auto' || provider === 'iommu');
+  for (const [name, device] of Object.entries(devices)) {
+    checkDevice(`dma.devices.${name}`, device, isTranslated);
+  }
+}
+
+function checkDevice(key: string, device: DeviceDmaSpec, isTranslated: boolean): void {
+  if (device === null || typeof device !== 'object') throw expected(key, 'an object', device);
+  for (const field of ['coherent', 'untrusted'] as const) {
+    const value = device[field];
+    if (value === undefined || typeof value === 'boolean') continue;
+    throw expected(`${key}.${field}`, 'true or false', value);
+  }
+  if (!device.untrusted || isTranslated) return;
+  throw expected(`${key}.untrusted`, 'it behind an IOMMU that translates, see iommu', true);
 }
 
 /** At most half of the memory below 4 GiB, which drivers need as well. */

@@ -4,11 +4,12 @@
  * @module
  */
 import { invariant } from '#emu/base/errors.ts';
-import { hex, type PhysAddr } from '#emu/base/units.ts';
+import { alignUp, hex, type PhysAddr } from '#emu/base/units.ts';
 import { BouncePool, DEFAULT_POOL_BYTES, MAX_BOUNCE_BYTES } from '#emu/dma/bounce-pool.ts';
 import { BounceProvider } from '#emu/dma/bounce-provider.ts';
 import { DirectProvider, type DirectProviderOptions } from '#emu/dma/direct-provider.ts';
 import type { DmaHost, DmaProvider } from '#emu/dma/dma-provider.ts';
+import type { DmaTraits } from '#emu/dma/dma-traits.ts';
 import type { FaultLog } from '#emu/dma/fault-log.ts';
 import { hostBridgePolicy } from '#emu/dma/host-bridge-list.ts';
 import { IommuProvider } from '#emu/dma/iommu-provider.ts';
@@ -20,6 +21,7 @@ import type { Interrupts } from './interrupts.ts';
 import type { MachineSpec, PhysicalMap, Span } from './machine-spec.ts';
 import type { HostMemory } from './mm.ts';
 import type { PciTree } from './pci-tree.ts';
+import type { PeerMemory } from './peer-memory.ts';
 
 const FOUR_GIB = 2 ** 32;
 
@@ -30,6 +32,8 @@ export interface DmaGround {
   readonly interrupts: Interrupts;
   readonly pci: PciTree;
   readonly map: PhysicalMap;
+  /** Complete by the first mapping. */
+  readonly peerMemory: PeerMemory;
 }
 
 /** What a machine has for DMA. */
@@ -52,8 +56,17 @@ export function dmaSoftware(ground: DmaGround, spec: MachineSpec): DmaSoftware {
     ? translated(ground, spec, iommu)
     : untranslated(ground, spec, iommu);
   if (name !== 'legacy') return addresses;
-  const options = { ...believed(ground, spec), addresses: addresses.provider };
+  // What has no pages now may have some later.
+  const hasPages = (address: PhysAddr, sizeBytes: number): boolean =>
+    ground.peerMemory.hasPages(address, sizeBytes);
+  const options = { ...believed(ground, spec), addresses: addresses.provider, hasPages };
   return { ...addresses, provider: new LegacyProvider(options) };
+}
+
+/** What the platform says of a function. */
+export function dmaTraits({ dma }: MachineSpec, name: string): Partial<DmaTraits> {
+  const { coherent = true, untrusted = false } = dma?.devices?.[name] ?? {};
+  return { isCoherent: coherent, isUntrusted: untrusted };
 }
 
 /** What every provider works with. */
@@ -64,15 +77,25 @@ function believed({ root, pci }: DmaGround, spec: MachineSpec): DirectProviderOp
 }
 
 function translated(ground: DmaGround, spec: MachineSpec, iommu: Iommu): DmaSoftware {
+  const copies = new Copies(ground);
   const provider = new IommuProvider({
     ...believed(ground, spec),
     host: dmaHost(ground),
     registers: ground.map.iommu.base,
     doorbell: ground.map.doorbell,
+    pool: () => copies.take(),
     path: iommu.path,
     ...(typeof spec.iommu === 'object' && spec.iommu.flush && { flush: spec.iommu.flush }),
+    reservesWindows: typeof spec.iommu !== 'object' || spec.iommu.reserveWindows !== false,
   });
-  return { provider, iommu, faults: provider.faults, bounce: null };
+  return {
+    provider,
+    iommu,
+    faults: provider.faults,
+    get bounce() {
+      return copies.pool;
+    },
+  };
 }
 
 function untranslated(ground: DmaGround, spec: MachineSpec, iommu: Iommu | null): DmaSoftware {
@@ -88,6 +111,26 @@ function untranslated(ground: DmaGround, spec: MachineSpec, iommu: Iommu | null)
   return { provider, iommu, faults: null, bounce };
 }
 
+/** Memory for the copies that translation needs, which may lie anywhere; taken when the first one is made. */
+class Copies {
+  pool: BouncePool | null = null;
+  readonly #mm: HostMemory;
+  readonly #sizeBytes: number;
+
+  constructor({ mm, map }: DmaGround) {
+    const share = alignUp(map.dram.sizeBytes / 16, MAX_BOUNCE_BYTES);
+    this.#mm = mm;
+    this.#sizeBytes = Math.min(DEFAULT_POOL_BYTES, share);
+  }
+
+  /** @throws NO_MEMORY */
+  take(): BouncePool {
+    const [mm, sizeBytes] = [this.#mm, this.#sizeBytes];
+    this.pool ??= new BouncePool(mm.memory, mm.allocate(sizeBytes, MAX_BOUNCE_BYTES), sizeBytes);
+    return this.pool;
+  }
+}
+
 /** Takes the pool before anyone else takes memory, and so from the low end. */
 function bouncePool({ mm }: DmaGround, { dma = {} }: MachineSpec): BouncePool {
   const sizeBytes = dma.bounceBytes ?? DEFAULT_POOL_BYTES;
@@ -100,7 +143,7 @@ function bouncePool({ mm }: DmaGround, { dma = {} }: MachineSpec): BouncePool {
 function addIommu(ground: DmaGround, spec: MachineSpec): Iommu | null {
   const { root, interrupts, map, mm } = ground;
   if (spec.iommu === undefined || spec.iommu === false) return null;
-  const { flush: _, ...options } = spec.iommu === true ? {} : spec.iommu;
+  const { flush: _, reserveWindows: _reserves, ...options } = spec.iommu === true ? {} : spec.iommu;
   const onInterrupt = (address: PhysAddr, data: number): void => {
     if (contains(map.doorbell, address)) interrupts.raise(data);
   };

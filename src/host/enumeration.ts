@@ -4,9 +4,10 @@
  * @module
  */
 import type { Process } from '#emu/sim/process.ts';
+import { type EnumerationSettings, resizeBars } from './bar-resize.ts';
 import { scanBuses } from './bus-scan.ts';
 import type { ConfigPort } from './config-io.ts';
-import { applyAcs, applyLinkSettings, type LinkSettings } from './link-settings.ts';
+import { applyAcs, applyLinkSettings } from './link-settings.ts';
 import type { HostBridgeMap } from './machine-spec.ts';
 import type { PciNode } from './pci-node.ts';
 import type { Place } from './place.ts';
@@ -23,11 +24,13 @@ export interface RootBus {
 export function* enumerate(
   port: ConfigPort,
   buses: readonly RootBus[],
-  settings: LinkSettings,
+  settings: EnumerationSettings,
 ): Process<PciNode[]> {
   const roots: PciNode[] = [];
   for (const [i, { board, map }] of buses.entries()) {
     const found = yield* scanBuses(port, board, i, map);
+    const below = found.flatMap((root) => [...root.subtree()]);
+    yield* resizeBars(port, below, settings.barSizes ?? {});
     assignWindows(found, 'low', map.low);
     assignWindows(found, 'high', map.high);
     for (const root of found) yield* programTree(port, root);

@@ -3,7 +3,8 @@
  * @module
  */
 import type { LinkSpec } from '#emu/pcie/link.ts';
-import { LinkCounter, type Port } from '#emu/pcie/port.ts';
+import { LinkCounter } from '#emu/pcie/link-counters.ts';
+import type { Port } from '#emu/pcie/port.ts';
 
 /** One direction of a link since the start. */
 export interface LinkTraffic {

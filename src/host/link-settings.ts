@@ -7,6 +7,7 @@ import {
   ACS_LINUX,
   Acs,
   AcsBit,
+  acsControlBits,
   CapabilityId,
   DevCap,
   DevCtl,
@@ -100,7 +101,7 @@ export function* applyAcs(port: ConfigPort, nodes: readonly PciNode[]): Process<
     if (capable & AcsBit.EC) {
       yield* io.write(at + Acs.EgressVector, 4, node.place?.acsEgress ?? 0);
     }
-    yield* io.write(at + Acs.Control, 2, wanted & capable);
+    yield* io.write(at + Acs.Control, 2, wanted & acsControlBits(capable));
     node.acs = yield* io.read(at + Acs.Control, 2);
   }
 }

@@ -11,6 +11,7 @@ import type { DeviceSpec } from '#emu/pcie/device-spec.ts';
 import type { LinkSpec } from '#emu/pcie/link.ts';
 import type { PeerPolicy } from '#emu/pcie/peer-policy.ts';
 import type { PeerReadTable } from '#emu/pcie/peer-reads.ts';
+import type { ErrorSpec } from './error-check.ts';
 
 /**
  * ACS Control that host software sets on a port: what Linux sets once an IOMMU driver asks for isolation
@@ -18,8 +19,21 @@ import type { PeerReadTable } from '#emu/pcie/peer-reads.ts';
  */
 export type AcsPolicy = 'linux' | 'off' | number;
 
+/** Sizes of resizable BARs: the largest that each can have, or in bytes by the name of the function. [PCIE] 7.8.6 */
+export type BarSizes = 'largest' | Readonly<Record<string, number>>;
+
 /** What may be plugged into a port. */
-export type Plug = DeviceSpec | SwitchSpec;
+export type Plug = DeviceSpec | MultiFunctionSpec | SwitchSpec;
+
+/** A device of several functions, made by {@link multiFunction}. */
+export interface MultiFunctionSpec {
+  readonly kind: 'functions';
+  /** Function 0 first; each has a name of its own. 1 to 8, with ARI to 256. */
+  readonly functions: readonly DeviceSpec[];
+  /** Alternative Routing-ID Interpretation: function numbers of 8 bits. Default: with more than 8 functions. [PCIE] 6.13 */
+  readonly ari?: boolean;
+  readonly name?: never;
+}
 
 /** A root port or the downstream port of a switch. */
 export interface PortSpec {
@@ -33,7 +47,39 @@ export interface PortSpec {
   readonly acs?: AcsPolicy;
   /** Egress Control Vector, a bit for each port of the same component, used with the EC bit of `acs`. */
   readonly acsEgress?: number;
+  /** `AcsBit`s that the port is capable of; default all. */
+  readonly acsCapable?: number;
+  /** Whether devices come and go while the machine runs: a slot with an attention button and a power controller. */
+  readonly hotplug?: boolean | HotPlugSpec;
 }
+
+/** A slot for hot-plug, and the room that host software keeps for what may come. [PCIE] 6.7 */
+export interface HotPlugSpec {
+  /** Devices may be pulled at any time, so that the port takes it for no error. Default false. */
+  readonly surprise?: boolean;
+  /** Bus numbers kept for the port; default 8. */
+  readonly buses?: number;
+  /** Window for 32-bit and non-prefetchable BARs, a power of two of at least 1 MiB; default 16 MiB. */
+  readonly lowBytes?: number;
+  /** Window for 64-bit prefetchable BARs, a power of two of at least 1 MiB; default 4 GiB. */
+  readonly highBytes?: number;
+}
+
+/** What a port keeps for what may come. */
+export type HotPlugRoom = Readonly<Record<'buses' | 'low' | 'high', number>>;
+
+const MiB = 2 ** 20;
+
+/** The room of a port for hot-plug; null for any other port. */
+export const hotPlugRoom = ({ hotplug = false }: PortSpec): HotPlugRoom | null => {
+  if (hotplug === false) return null;
+  const {
+    buses = 8,
+    lowBytes = 16 * MiB,
+    highBytes = 4096 * MiB,
+  } = hotplug === true ? {} : hotplug;
+  return { buses, low: lowBytes, high: highBytes };
+};
 
 /** A switch, made by {@link pcieSwitch}. */
 export interface SwitchSpec {
@@ -61,6 +107,11 @@ export interface IommuSpec extends Omit<IommuOptions, 'path' | 'onInterrupt' | '
    * memory until 256 more unmaps or 10 ms bring a flush. [DMAAPI]
    */
   readonly flush?: FlushPolicy;
+  /**
+   * Whether I/O virtual addresses keep clear of the windows of the host bridges; default true. `false` injects the fault that
+   * a switch routes a request for memory to the peer whose bus address it happens to be. [DMAAPI]
+   */
+  readonly reserveWindows?: boolean;
 }
 
 /** The ways of host software to make memory accessible to devices; `auto` is `iommu` where there is one, else `direct`. */
@@ -78,6 +129,16 @@ export interface DmaSpec {
   readonly bounceBytes?: number;
   /** Copy all host memory, also what the device reaches. With `bounce` only. */
   readonly forceBounce?: boolean;
+  /** By device name, also of devices that come later. With every provider but `legacy`. */
+  readonly devices?: Readonly<Record<string, DeviceDmaSpec>>;
+}
+
+/** What firmware says of a device that maps memory. [DMAAPI] */
+export interface DeviceDmaSpec {
+  /** Whether its requests see what is in the caches of the CPU; default true. */
+  readonly coherent?: boolean;
+  /** Whether it may be hostile, as one outside the case: it sees no byte that is not mapped. Behind an IOMMU only; default false. */
+  readonly untrusted?: boolean;
 }
 
 /**
@@ -129,14 +190,20 @@ export interface MachineSpec {
   readonly acs?: AcsPolicy;
   /** 64-bit prefetchable window, a power of two; default 256 GiB. */
   readonly mmioWindowBytes?: number;
+  /** Which sizes host software gives to resizable BARs; default those that they have after a reset. */
+  readonly barSizes?: BarSizes;
   /** Upper bound of Max_Payload_Size, which host software otherwise sets to the least supported. */
   readonly maxPayloadBytes?: number;
   /** Max_Read_Request_Size that host software sets; default 512. */
   readonly maxReadRequestBytes?: number;
   /** From the tail of a TLP at a root port to the decision, ps. */
   readonly rootLatencyPs?: number;
+  /** Largest completion that the root complex sends, bytes: 64 to 4096; default Max_Payload_Size. */
+  readonly rootCompletionBytes?: 64 | 128 | 256 | 512;
   /** Doorbell write to the start of its handler, ps; default 0. */
   readonly interruptLatencyPs?: number;
+  /** Error registers of the hardware and the service that reads them; default all. `false`: no service. */
+  readonly errors?: boolean | ErrorSpec;
   /** Root ports of the only host bridge; or `hostBridges`. */
   readonly rootPorts?: readonly PortSpec[];
   readonly hostBridges?: readonly HostBridgeSpec[];
@@ -170,6 +237,13 @@ export const pcieSwitch = (spec: Omit<SwitchSpec, 'kind'>): SwitchSpec => ({
   kind: 'switch',
 });
 
+/** Describes a device of several functions, each as it would be alone. */
+export const multiFunction = (
+  functions: readonly DeviceSpec[],
+  options: Pick<MultiFunctionSpec, 'ari'> = {},
+): MultiFunctionSpec => ({ ...options, functions, kind: 'functions' });
+
+export const isMultiFunction = (plug: Plug): plug is MultiFunctionSpec => 'functions' in plug;
 export const isSwitch = (plug: Plug): plug is SwitchSpec => 'ports' in plug;
 
 /** The device of a checked port, if any. */

@@ -3,6 +3,7 @@
  * @module
  */
 import { usage } from '#emu/base/errors.ts';
+import { type DmaAddr, dmaAddr, type PhysAddr } from '#emu/base/units.ts';
 import type { BouncePool } from '#emu/dma/bounce-pool.ts';
 import { type CheckerAction, DmaChecker } from '#emu/dma/checker.ts';
 import type { DmaProvider } from '#emu/dma/dma-provider.ts';
@@ -11,28 +12,38 @@ import { hostBridgePolicy } from '#emu/dma/host-bridge-list.ts';
 import { mapType } from '#emu/dma/p2p.ts';
 import type { Iommu } from '#emu/iommu/iommu.ts';
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
+import { PortType } from '#emu/pcie/config-registers.ts';
 import type { Endpoint } from '#emu/pcie/endpoint.ts';
 import { Fabric, type Fidelity } from '#emu/pcie/fabric.ts';
 import type { RootComplex } from '#emu/pcie/root-complex.ts';
 import type { Switch } from '#emu/pcie/switch.ts';
 import { Kernel } from '#emu/sim/kernel.ts';
 import type { Pending } from '#emu/sim/pending.ts';
-import type { Process } from '#emu/sim/process.ts';
+import { type Process, wait } from '#emu/sim/process.ts';
+import type { EnumerationSettings } from './bar-resize.ts';
 import { buildHardware, DEFAULT_MAX_PAYLOAD_BYTES, type Hardware } from './builder.ts';
 import { CallSite } from './call-site.ts';
 import { Cpu } from './cpu.ts';
-import { type DmaSoftware, dmaSoftware } from './dma-software.ts';
+import { type DmaSoftware, dmaSoftware, dmaTraits } from './dma-software.ts';
 import { enumerate } from './enumeration.ts';
+import { errorSpecOf } from './error-check.ts';
+import { ErrorService } from './error-service.ts';
+import { type ResetWay, resetFunction } from './function-reset.ts';
+import { HotPlug, type HotPlugHost, type InsertOptions, type RemoveOptions } from './hot-plug.ts';
 import { Interrupts } from './interrupts.ts';
+import { LegacyInterrupts } from './legacy-interrupts.ts';
 import type { LinkReport } from './link-report.ts';
-import type { MachineSpec, PhysicalMap } from './machine-spec.ts';
+import type { MachineSpec, PhysicalMap, Plug } from './machine-spec.ts';
 import { HostMemory } from './mm.ts';
 import { PciFunction } from './pci-function.ts';
+import type { PciNode } from './pci-node.ts';
 import { PciTree } from './pci-tree.ts';
 import { PeerMemory, type PeerRoute } from './peer-memory.ts';
 import { physicalMap } from './physical-map.ts';
 import { PinLedger } from './pin-ledger.ts';
+import { PortInterrupts } from './port-interrupts.ts';
 import { checkMachine } from './topology-check.ts';
+import { setVfs } from './virtual-functions.ts';
 
 export interface BuildOptions {
   readonly seed?: number;
@@ -72,7 +83,15 @@ export class Machine {
   readonly cpu: Cpu;
   readonly mm: HostMemory;
   readonly interrupts: Interrupts;
+  /** Interrupt lines, for functions whose driver uses neither MSI nor MSI-X. */
+  readonly legacyInterrupts: LegacyInterrupts;
   readonly pci: PciTree;
+  /** Interrupts of root ports and downstream ports. */
+  readonly portInterrupts: PortInterrupts;
+  /** Errors that functions have reported, as software has read them, or null without that service. */
+  readonly errors: ErrorService | null;
+  /** Devices that come and go while the machine runs. */
+  readonly hotplug: HotPlug;
   /** Who looks for wrong use of mappings, or null. */
   readonly checker: DmaChecker | null;
   /** User memory that is pinned; address spaces of this machine share it. */
@@ -90,6 +109,7 @@ export class Machine {
     this.kernel = new Kernel({ seed: options.seed ?? 0 });
     const maxPayloadBytes = spec.maxPayloadBytes ?? DEFAULT_MAX_PAYLOAD_BYTES;
     this.fabric = new Fabric(this.kernel, options.fidelity ?? 'timed', maxPayloadBytes);
+    this.fabric.errorOptions = errorSpecOf(spec.errors);
     this.map = physicalMap(spec);
     const { dram, doorbell } = this.map;
     this.#memory = new SparseMemory(dram.base + dram.sizeBytes, `${this.name} host memory`);
@@ -98,8 +118,16 @@ export class Machine {
     this.mm = new HostMemory(this.#memory, dram);
     this.interrupts = new Interrupts(this.kernel, doorbell.base, spec.interruptLatencyPs);
     this.root.onInterrupt = (data) => this.interrupts.raise(data);
+    this.legacyInterrupts = new LegacyInterrupts(this.kernel, this.root, spec.interruptLatencyPs);
     this.pci = new PciTree(this.root, this.map);
     this.#dma = dmaSoftware(this, spec);
+    this.portInterrupts = new PortInterrupts({
+      root: this.root,
+      interrupts: this.interrupts,
+      mapDoorbell: (node, address) => this.#mapDoorbell(node, address),
+    });
+    this.errors = errorSpecOf(spec.errors).service === false ? null : new ErrorService(this);
+    this.hotplug = this.#addHotPlug();
     this.checker = this.#addChecker(spec.checker ?? options.checker ?? false);
     const callSites = this.checker !== null;
     this.pins = new PinLedger({ callSites });
@@ -132,11 +160,28 @@ export class Machine {
     return this.#dma.faults;
   }
 
+  /**
+   * Where a port's interrupt message goes. A root port's stays inside the root complex, which does not translate it.
+   */
+  #mapDoorbell({ portType, path }: PciNode, address: PhysAddr): DmaAddr {
+    if (portType === PortType.RootPort) return dmaAddr(address);
+    return this.function(path).dma.mapDoorbell(address);
+  }
+
   /** How software believes that a client reaches a provider. */
   #peerRoute(): PeerRoute {
     const { pci, spec } = this;
     const allowed = hostBridgePolicy(pci, spec.hostBridgeAllowList, spec.cpu);
     return (provider, client) => mapType(pci, provider, client, allowed(provider, client));
+  }
+
+  get #linkSettings(): EnumerationSettings {
+    const { barSizes } = this.spec;
+    return {
+      ...(barSizes === undefined ? {} : { barSizes }),
+      maxPayloadBytes: this.spec.maxPayloadBytes ?? DEFAULT_MAX_PAYLOAD_BYTES,
+      maxReadRequestBytes: this.spec.maxReadRequestBytes ?? DEFAULT_MAX_READ_REQUEST_BYTES,
+    };
   }
 
   /** Enumerates the tree by configuration requests and brings translation up; then drivers may be opened. */
@@ -149,12 +194,37 @@ export class Machine {
       board,
       map: this.map.hostBridges[i]!,
     }));
-    const roots = yield* enumerate(this.root, buses, {
-      maxPayloadBytes: this.spec.maxPayloadBytes ?? DEFAULT_MAX_PAYLOAD_BYTES,
-      maxReadRequestBytes: this.spec.maxReadRequestBytes ?? DEFAULT_MAX_READ_REQUEST_BYTES,
-    });
+    const roots = yield* enumerate(this.root, buses, this.#linkSettings);
     this.pci.adopt(roots);
     yield* this.dma.start();
+    yield* this.#reportErrors(this.pci.nodes);
+    yield* this.hotplug.start(this.pci.nodes);
+  }
+
+  *#reportErrors(nodes: readonly PciNode[]): Process<void> {
+    if (this.errors === null) return;
+    yield* this.errors.start(nodes, errorSpecOf(this.spec.errors).containment);
+  }
+
+  /** Nobody uses a function any more: its handle is void, and who asks for it gets a new one. */
+  *#release(node: PciNode, isSurprise: boolean): Process<void> {
+    for (const [name, fn] of this.#functions) {
+      if (fn.bdf !== node.bdf) continue;
+      yield* fn.remove(isSurprise);
+      this.#functions.delete(name);
+    }
+    const released = this.peerMemory.remove(node.bdf);
+    if (!isSurprise) yield* wait(released);
+  }
+
+  /** As {@link HotPlug.remove}. */
+  remove(name: string, options: RemoveOptions = {}): Pending<void> {
+    return this.hotplug.remove(name, options);
+  }
+
+  /** As {@link HotPlug.insert}. */
+  insert(path: string, plug: Plug, options: InsertOptions = {}): Pending<readonly string[]> {
+    return this.hotplug.insert(path, plug, options);
   }
 
   /**
@@ -169,21 +239,57 @@ export class Machine {
     }
     const node = this.pci.node(name);
     const made = new PciFunction(this, node, (limits) => {
-      const device = this.dma.device(node.bdf, limits);
-      this.checker?.attach(device, node.path);
+      const device = this.dma.device(node.bdf, limits, dmaTraits(this.spec, name));
+      device.pages = this.mm;
+      this.checker?.attach(device, node.path, limits);
       return device;
     });
     this.#functions.set(name, made);
     return made;
   }
 
+  #addHotPlug(): HotPlug {
+    const { kernel, root, map, pci, portInterrupts } = this;
+    const host: HotPlugHost = {
+      ...{ kernel, root, map, pci, portInterrupts, settings: this.#linkSettings },
+      added: (nodes) => this.#reportErrors(nodes),
+      release: (node, isSurprise) => this.#release(node, isSurprise),
+    };
+    return new HotPlug(host, this.#hardware);
+  }
+
   #addChecker(wanted: boolean | { readonly onError?: CheckerAction }): DmaChecker | null {
     if (wanted === false) return null;
     const here = (): CallSite => new CallSite(true);
     const { onError = 'throw' } = wanted === true ? {} : wanted;
-    const checker = new DmaChecker({ kernel: this.kernel, here, onError });
+    const checker = new DmaChecker({ kernel: this.kernel, here, onError, memory: this.map.dram });
     this.fabric.dmaWatch = checker;
     return checker;
+  }
+
+  /**
+   * Turns on the first `count` virtual functions of a function, which are then called `<name>.vf0` and on, or with 0
+   * turns them off. @throws USAGE for more than there are, and for another number while some are on
+   */
+  setVfs(name: string, count: number): Pending<void> {
+    return this.kernel.spawn(`${name} virtual functions`, this.#setVfs(name, count));
+  }
+
+  /**
+   * Resets a function: `flr` it alone, `bus` everything below the port above it. Registers are as before afterwards,
+   * but for interrupts, which drivers enable again; what the device did is lost.
+   * @returns whether all of it came back in time. @throws USAGE
+   */
+  reset(name: string, way: ResetWay): Pending<boolean> {
+    const steps = resetFunction(this.root, this.pci.node(name), way);
+    return this.kernel.spawn(`${name} reset`, steps);
+  }
+
+  *#setVfs(name: string, count: number): Process<void> {
+    const node = this.pci.node(name);
+    for (const vf of node.sriov?.vfs ?? []) this.#functions.delete(vf.name);
+    yield* setVfs(this.root, node, count);
+    this.pci.adopt(this.pci.roots);
   }
 
   /** The hardware of a device by name, for tests and observers. @throws USAGE that lists what there is */
@@ -208,6 +314,7 @@ export class Machine {
   /** Frees every memory; the machine cannot be used any more. */
   dispose(): void {
     for (const endpoint of this.endpoints.values()) endpoint.dispose();
+    for (const endpoint of this.#hardware.retired) endpoint.dispose();
     this.root.dispose();
     this.fabric.dispose();
     this.#memory.dispose();

@@ -28,14 +28,21 @@ export class HostMemory {
     return this.#pages.count;
   }
 
-  /** Physically contiguous zeroed bytes, in whole pages; `alignBytes` is a power of two. @throws NO_MEMORY */
-  allocate(sizeBytes: number, alignBytes: number = PAGE_SIZE): PhysAddr {
+  /**
+   * Physically contiguous zeroed bytes, in whole pages that end at `limit` or before; `alignBytes` is a power of
+   * two. @throws NO_MEMORY
+   */
+  allocate(
+    sizeBytes: number,
+    alignBytes: number = PAGE_SIZE,
+    limit: number = Number.POSITIVE_INFINITY,
+  ): PhysAddr {
     invariant(
       Number.isSafeInteger(sizeBytes) && sizeBytes > 0,
       `an allocation of ${sizeBytes} bytes`,
     );
     const align = Math.max(alignBytes, PAGE_SIZE);
-    return physAddr(this.#pages.allocate(alignUp(sizeBytes, PAGE_SIZE), align));
+    return physAddr(this.#pages.allocate(alignUp(sizeBytes, PAGE_SIZE), align, limit));
   }
 
   /** Gives a whole allocation back; its bytes are gone. @throws INVARIANT for anything that is not one */

@@ -2,7 +2,9 @@
  * Names of devices and switches: those given, and kind plus the least free number for the others, in the order of
  * the specification. @module
  */
+import { usage } from '#emu/base/errors.ts';
 import {
+  isMultiFunction,
   isSwitch,
   type MachineSpec,
   type Plug,
@@ -21,6 +23,27 @@ export function nameAll(spec: MachineSpec): Map<Plug, string> {
   return names;
 }
 
+/** Names a plug that comes later, with what is in it, as the first ones; returns the names. @throws USAGE for one in use */
+export function nameMore(plug: Plug, names: Map<Plug, string>): readonly string[] {
+  const plugs = [...walk([{ device: plug }])];
+  const taken = new Set<string | undefined>(names.values());
+  for (const { name } of plugs) {
+    if (name !== undefined && taken.has(name)) {
+      throw usage(`insert: expected a name that no device has, got '${name}'`);
+    }
+    taken.add(name);
+  }
+  const next = new Map<string, number>();
+  return plugs.map((one) => {
+    const name = one.name ?? free(prefixOf(one), next, taken);
+    names.set(one, name);
+    return name;
+  });
+}
+
+/** Name of virtual function `index` (0 is the first) of a function; the same ends its path. */
+export const vfName = (physical: string, index: number): string => `${physical}.vf${index}`;
+
 const prefixOf = (plug: Plug): string => (isSwitch(plug) ? 'sw' : plug.kind);
 
 function free(
@@ -38,7 +61,8 @@ function* walk(ports: readonly PortSpec[]): Generator<Plug> {
   for (const port of ports) {
     const plug = plugOf(port);
     if (plug === undefined) continue;
-    yield plug;
+    if (isMultiFunction(plug)) yield* plug.functions;
+    else yield plug;
     if (isSwitch(plug)) yield* walk(plug.ports);
   }
 }

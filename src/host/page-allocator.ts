@@ -42,16 +42,26 @@ export class PageAllocator {
     return this.#taken.size;
   }
 
-  /** Address of `sizeBytes`, both multiples of 4 KiB; `alignBytes` is a power of two. @throws NO_MEMORY */
-  allocate(sizeBytes: number, alignBytes: number): number {
+  /**
+   * Address of `sizeBytes`, both multiples of 4 KiB, that end at `limit` or before; `alignBytes` is a power of two.
+   * A limit that excludes some of the memory costs a look at every free span. @throws NO_MEMORY
+   */
+  allocate(
+    sizeBytes: number,
+    alignBytes: number,
+    limit: number = Number.POSITIVE_INFINITY,
+  ): number {
     const slackBytes = alignBytes > PAGE_SIZE ? alignBytes - PAGE_SIZE : 0;
+    const isAnywhere = limit >= this.base + this.sizeBytes;
     const span =
-      this.#surelyFits(sizeBytes + slackBytes) ?? this.#perhapsFits(sizeBytes, alignBytes);
+      (isAnywhere ? this.#surelyFits(sizeBytes + slackBytes) : null) ??
+      this.#perhapsFits(sizeBytes, alignBytes, limit);
     if (!span) {
       const free = this.sizeBytes - this.#usedBytes;
+      const below = isAnywhere ? '' : ` and below ${hex(limit)}`;
       throw new EmuError(
         'NO_MEMORY',
-        `${sizeBytes} bytes aligned to ${hex(alignBytes)} do not fit the ${free} bytes free of ${this.sizeBytes}`,
+        `${sizeBytes} bytes aligned to ${hex(alignBytes)}${below} do not fit the ${free} bytes free of ${this.sizeBytes}`,
       );
     }
     this.#remove(span);
@@ -98,12 +108,12 @@ export class PageAllocator {
     return null;
   }
 
-  /** When memory is nearly full: looks at the spans that might fit one by one. */
-  #perhapsFits(sizeBytes: number, alignBytes: number): Span | null {
+  /** When memory is nearly full, or has a limit: looks at the spans that might fit one by one. */
+  #perhapsFits(sizeBytes: number, alignBytes: number, limit: number): Span | null {
     for (let i = classOf(sizeBytes); i < CLASSES; i++) {
       for (let span = this.#heads[i] ?? null; span; span = span.next) {
         const end = alignUp(span.base, alignBytes) + sizeBytes;
-        if (end <= span.base + span.sizeBytes) return span;
+        if (end <= span.base + span.sizeBytes && end <= limit) return span;
       }
     }
     return null;

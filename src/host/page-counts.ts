@@ -7,6 +7,8 @@ import { EmuError } from '#emu/base/errors.ts';
 
 /** Who keeps the pages of an area: counts references by physical address. Ranges are rounded out to pages. */
 export interface PageKeeper {
+  /** Whether the pages may go away with their device, once nobody has a reference. */
+  readonly isRemovable: boolean;
   pin(address: number, sizeBytes: number): void;
   /** Ends one pin of every page; pages without a reference are free then. @throws INVARIANT for one not pinned */
   unpin(address: number, sizeBytes: number): void;

@@ -19,10 +19,11 @@ import {
   MsiXEntry,
   MsiXLocation,
 } from '#emu/pcie/config-registers.ts';
-import type { Process } from '#emu/sim/process.ts';
+import { type Process, wait } from '#emu/sim/process.ts';
 import { ConfigIo, type ConfigPort } from './config-io.ts';
 import type { Cpu } from './cpu.ts';
 import type { InterruptMessage, Interrupts } from './interrupts.ts';
+import { type LegacyInterrupts, lineOf } from './legacy-interrupts.ts';
 import type { PciNode } from './pci-node.ts';
 
 /** A BAR as the CPU reaches it. */
@@ -40,6 +41,7 @@ export interface FunctionHost {
   readonly root: ConfigPort;
   readonly cpu: Cpu;
   readonly interrupts: Interrupts;
+  readonly legacyInterrupts: LegacyInterrupts;
 }
 
 export class PciFunction {
@@ -50,6 +52,11 @@ export class PciFunction {
   readonly deviceId: number;
   readonly classCode: number;
   readonly bars: readonly FunctionBar[];
+  /**
+   * How the driver leaves when the device goes away, by itself or by the button; it unmaps what it has mapped. The
+   * device does not answer any more when that comes as a surprise.
+   */
+  onRemove: ((isSurprise: boolean) => Process<void>) | null = null;
   readonly #host: FunctionHost;
   readonly #io: ConfigIo;
   readonly #capabilities: ReadonlyMap<number, number>;
@@ -58,6 +65,9 @@ export class PciFunction {
   #dma: DmaDevice | null = null;
   #limits: Partial<DmaLimits> = {};
   #messages: InterruptMessage[] = [];
+  readonly #node: PciNode;
+  /** Of the interrupt pin while it is in use, else -1. */
+  #line = -1;
 
   /** @param makeDma called once, when a driver first asks for mappings */
   constructor(host: FunctionHost, node: PciNode, makeDma: MakeDma) {
@@ -69,6 +79,7 @@ export class PciFunction {
     this.classCode = node.classCode;
     this.bars = node.bars;
     this.#makeDma = makeDma;
+    this.#node = node;
     this.#host = host;
     this.#io = new ConfigIo(host.root, node.bdf);
     this.#capabilities = node.capabilities;
@@ -81,10 +92,21 @@ export class PciFunction {
     return this.#dma;
   }
 
-  /** Declares what the function's DMA engine cannot do. @throws INVARIANT after the first use of `dma` */
+  /**
+   * Declares what the function's DMA engine cannot do; a driver that comes back may say the same again.
+   * @throws INVARIANT for other limits after the first use of `dma`
+   */
   limitDma(limits: Partial<DmaLimits>): void {
-    invariant(this.#dma === null, `${this.path}: DMA limits come before the first mapping`);
+    const isFree = this.#dma === null || sameLimits(limits, this.#limits);
+    invariant(isFree, `${this.path}: DMA limits come before the first mapping`);
     this.#limits = limits;
+  }
+
+  /** Ends the DMA interface, with which nothing is mapped any more; the next use of `dma` makes another. @throws CHECKER */
+  *detachDma(): Process<void> {
+    if (this.#dma === null) return;
+    yield* wait(this.#dma.detach());
+    this.#dma = null;
   }
 
   /** @throws INVARIANT when the function has no such memory BAR */
@@ -166,13 +188,38 @@ export class PciFunction {
     yield* this.#io.update16(at + Msi.Control, [MsiControl.Allocated, 0], [MsiControl.Enable, 1]);
   }
 
+  /**
+   * Uses the interrupt pin: `handler` runs while it is asserted, so it has to calm the device. Others may share the
+   * line and run too. @throws INVARIANT without a pin
+   */
+  *enableIntx(handler: () => void): Process<void> {
+    const pin = yield* this.#io.read(Header.InterruptPin, 1);
+    invariant(pin >= 1 && pin <= 4, `${this.path} has no interrupt pin`);
+    this.#release();
+    const line = lineOf(this.#node, pin);
+    this.#line = line;
+    this.#host.legacyInterrupts.listen(line, this, handler);
+    yield* this.#io.write(Header.InterruptLine, 1, line);
+    yield* this.#io.update16(Header.Command, [Command.INTxDisable, 0]);
+  }
+
   /** Turns interrupts off and gives their numbers back. */
   *disableInterrupts(): Process<void> {
     const msix = this.capability(CapabilityId.MsiX);
     if (msix) yield* this.#io.update16(msix + MsiX.Control, [MsiXControl.Enable, 0]);
     const msi = this.capability(CapabilityId.Msi);
     if (msi) yield* this.#io.update16(msi + Msi.Control, [MsiControl.Enable, 0]);
+    if (this.#line >= 0) yield* this.#io.update16(Header.Command, [Command.INTxDisable, 1]);
     this.#release();
+  }
+
+  /** The device goes away or is gone: its driver leaves, and interrupts and addresses that served it are free. */
+  *remove(isSurprise: boolean): Process<void> {
+    if (this.onRemove !== null) yield* this.onRemove(isSurprise);
+    this.#release();
+    const dma = this.#dma;
+    // What is still mapped for a device that is gone stays so until its users notice.
+    if (dma !== null && !(isSurprise && dma.liveMappings > 0)) yield* wait(dma.detach());
   }
 
   #programVector(entry: PhysAddr, { address, data }: InterruptMessage): void {
@@ -193,5 +240,12 @@ export class PciFunction {
   #release(): void {
     for (const message of this.#messages) this.#host.interrupts.free(message);
     this.#messages = [];
+    if (this.#line >= 0) this.#host.legacyInterrupts.forget(this.#line, this);
+    this.#line = -1;
   }
 }
+
+const sameLimits = (a: Partial<DmaLimits>, b: Partial<DmaLimits>): boolean =>
+  a.addressLimit === b.addressLimit &&
+  a.maxSegmentBytes === b.maxSegmentBytes &&
+  a.boundaryBytes === b.boundaryBytes;

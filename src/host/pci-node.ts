@@ -8,14 +8,30 @@ import type { Place } from './place.ts';
 
 /** A BAR as sized; its addresses are 0 until windows are assigned. */
 export interface NodeBar {
+  /** Functions that it decodes addresses for, one behind the other: 1, or for a VF BAR all virtual functions. */
+  readonly copies: number;
+  /** Of one function. */
   readonly index: number;
-  readonly sizeBytes: number;
+  sizeBytes: number;
   readonly width: 32 | 64;
   readonly prefetchable: boolean;
   /** As the CPU reaches it. */
   address: PhysAddr;
   /** What its register holds, and devices use; differs where the host bridge has an offset. */
   busAddress: DmaAddr;
+}
+
+/** Virtual functions behind a function, as its SR-IOV capability says. [PCIE] 9.3.3 */
+export interface NodeSriov {
+  /** Offset of the capability. */
+  readonly at: number;
+  readonly totalVfs: number;
+  readonly vfDeviceId: number;
+  readonly firstOffset: number;
+  readonly stride: number;
+  readonly bars: NodeBar[];
+  /** Those enabled. */
+  vfs: PciNode[];
 }
 
 /** A bridge window in bus addresses, `limit` exclusive; closed when the two are equal. */
@@ -38,6 +54,9 @@ export class PciNode {
   /** Offset by capability ID. */
   readonly capabilities = new Map<number, number>();
   readonly extendedCapabilities = new Map<number, number>();
+  sriov: NodeSriov | null = null;
+  /** Of a virtual function: its physical one. */
+  physical: PciNode | null = null;
   vendorId = 0;
   deviceId = 0;
   classCode = 0;
@@ -67,6 +86,11 @@ export class PciNode {
   }
   get path(): string {
     return this.place?.path ?? formatBdf(this.bdf);
+  }
+
+  /** BARs that need addresses: its own and those of its virtual functions. */
+  get apertures(): readonly NodeBar[] {
+    return this.sriov === null ? this.bars : [...this.bars, ...this.sriov.bars];
   }
 
   /** This function and everything below it, parents first. */

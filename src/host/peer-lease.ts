@@ -48,6 +48,10 @@ export class PeerLease implements ListHold {
   get isRevoked(): boolean {
     return this.#revoked !== null;
   }
+  /** The owner gets its memory back when the last mapping has ended. */
+  get endsStrictly(): boolean {
+    return true;
+  }
   get isWritable(): boolean {
     return this.#terms.isWritable;
   }

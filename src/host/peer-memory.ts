@@ -7,6 +7,7 @@ import { type Bdf, formatBdf } from '#emu/base/units.ts';
 import { MapType } from '#emu/dma/mapping.ts';
 import type { P2pRoute } from '#emu/dma/p2p.ts';
 import type { PciView } from '#emu/dma/pci-view.ts';
+import { PROVIDER_INDEX } from '#emu/dma/range-layout.ts';
 import type { Kernel } from '#emu/sim/kernel.ts';
 import type { Pending } from '#emu/sim/pending.ts';
 import type { Random } from '#emu/sim/random.ts';
@@ -41,6 +42,8 @@ interface Offer {
 export class PeerMemory {
   readonly #options: PeerMemoryOptions;
   readonly #offers = new Map<Bdf, Offer>();
+  /** Those so far by number, also of owners that have left. */
+  readonly #providers: PeerProvider[] = [];
 
   constructor(options: PeerMemoryOptions) {
     this.#options = options;
@@ -57,9 +60,23 @@ export class PeerMemory {
     const found = fn?.bars.find(({ index }) => index === bar);
     if (!found) return { refused: 'EINVAL', reason: `${formatBdf(owner)} has no memory BAR${bar}` };
     const host = { kernel, callSites };
-    const provider = new PeerProvider(owner, found, host, () => this.#settle(owner));
+    const index = this.#providers.length + 1;
+    const provider = new PeerProvider(index, owner, found, host, () => this.#settle(owner));
+    this.#providers.push(provider);
     this.#offer(owner).providers.set(bar, provider);
     return provider;
+  }
+
+  /** Whose memory a range is, by its flags; null for host memory and where the list does not say. [P2PDMA] */
+  providerOf(flags: number): PeerProvider | null {
+    const index = PROVIDER_INDEX.get(flags);
+    return index === 0 ? null : (this.#providers[index - 1] ?? null);
+  }
+
+  /** Whether all of a range is in pools, and so has pages. For scatterlists, which name pages. */
+  hasPages(address: number, sizeBytes: number): boolean {
+    for (const { pool } of this.#offers.values()) if (pool.has(address, sizeBytes)) return true;
+    return false;
   }
 
   /** Adds whole pages of a BAR to the function's pool, the rest of the BAR by default; may be repeated. */
@@ -152,7 +169,8 @@ export class PeerMemory {
   #offer(owner: Bdf): Offer {
     const known = this.#offers.get(owner);
     if (known) return known;
-    const pool = new PeerPool(owner, () => this.#settle(owner));
+    const { callSites = false } = this.#options;
+    const pool = new PeerPool(owner, () => this.#settle(owner), callSites);
     const offer = { providers: new Map(), pool, hasMemory: false, removed: null, mayEnd: false };
     this.#offers.set(owner, offer);
     return offer;

@@ -14,8 +14,10 @@ import {
   type PhysAddr,
 } from '#emu/base/units.ts';
 import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
+import { PROVIDER_INDEX } from '#emu/dma/range-layout.ts';
 import { AddressMap } from '#emu/memory/address-map.ts';
 import { PageCounts, type PageKeeper } from './page-counts.ts';
+import { PeerAllocation } from './peer-allocation.ts';
 import type { PeerProvider } from './peer-provider.ts';
 import type { Refusal } from './refusal.ts';
 
@@ -42,17 +44,22 @@ interface Resource {
 }
 
 export class PeerPool implements PageKeeper {
+  readonly isRemovable = true;
   readonly owner: Bdf;
   readonly #resources = new AddressMap<Resource>();
   readonly #mappers = new Set<PoolMapper>();
+  /** Those given out as lists, by address. */
+  readonly #allocations = new Map<PhysAddr, PeerAllocation>();
   readonly #onIdle: () => void;
+  readonly #recordsSites: boolean;
   #isPublished = false;
   #isClosed = false;
 
-  /** @param onIdle told whenever pages have become free */
-  constructor(owner: Bdf, onIdle: () => void) {
+  /** @param onIdle told whenever pages have become free @param recordsSites whether reports say where calls came from */
+  constructor(owner: Bdf, onIdle: () => void, recordsSites = false) {
     this.owner = owner;
     this.#onIdle = onIdle;
+    this.#recordsSites = recordsSites;
   }
 
   get sizeBytes(): number {
@@ -104,14 +111,25 @@ export class PeerPool implements PageKeeper {
     return { refused: 'ENOMEM', reason };
   }
 
-  /** An allocation as a list of one range. */
+  /** An allocation as a list of one range, not to be given back while it is mapped. */
   allocateList(sizeBytes: number): PhyRangeList | PeerRefusal {
     const address = this.allocate(sizeBytes);
-    return typeof address === 'number' ? PhyRangeList.of(address, sizeBytes) : address;
+    if (typeof address !== 'number') return address;
+    const flags = PROVIDER_INDEX.of(this.providerAt(address).index);
+    const list = PhyRangeList.of(address, sizeBytes, flags);
+    const allocation = new PeerAllocation(this, list, this.#recordsSites);
+    this.#allocations.set(address, allocation);
+    list.hold = allocation;
+    return list;
   }
 
-  /** Gives an allocation back; pages with other references stay until those are gone. @throws INVARIANT */
+  /**
+   * Gives an allocation back; pages with other references stay until those are gone.
+   * @throws INVARIANT for what is not allocated, CHECKER for a list that is mapped
+   */
   free(address: PhysAddr, sizeBytes: number): void {
+    this.#allocations.get(address)?.release();
+    this.#allocations.delete(address);
     this.drop(address, sizeBytes);
   }
 
@@ -143,6 +161,16 @@ export class PeerPool implements PageKeeper {
   pinsAt(address: number): number {
     const { counts, base } = this.#resourceAt(address);
     return counts.pins(Math.floor((address - base) / PAGE_SIZE));
+  }
+
+  /** Whether all of a range belongs to the pool: then it has pages. */
+  has(address: number, sizeBytes: number): boolean {
+    for (let at = address; at < address + sizeBytes; ) {
+      const resource = this.#resources.find(at);
+      if (resource === undefined) return false;
+      at = resource.base + resource.pages * PAGE_SIZE;
+    }
+    return true;
   }
 
   /** The provider of the BAR that holds `address`. @throws INVARIANT for memory that is not in the pool */

@@ -14,6 +14,7 @@ import {
 } from '#emu/base/units.ts';
 import type { PciBarView } from '#emu/dma/pci-view.ts';
 import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
+import { PROVIDER_INDEX } from '#emu/dma/range-layout.ts';
 import type { Kernel } from '#emu/sim/kernel.ts';
 import { CallSite } from './call-site.ts';
 import { PeerLease } from './peer-lease.ts';
@@ -51,6 +52,8 @@ export interface PeerHost {
 }
 
 export class PeerProvider {
+  /** Its number among the machine's, from 1 on: what PROVIDER_INDEX of the ranges of its memory says. */
+  readonly index: number;
   readonly owner: Bdf;
   /** BAR number. */
   readonly bar: number;
@@ -64,7 +67,8 @@ export class PeerProvider {
   #isClosed = false;
 
   /** @param onIdle told whenever a lease has ended */
-  constructor(owner: Bdf, view: PciBarView, host: PeerHost, onIdle: () => void) {
+  constructor(index: number, owner: Bdf, view: PciBarView, host: PeerHost, onIdle: () => void) {
+    this.index = index;
     this.owner = owner;
     this.bar = view.index;
     this.base = view.base;
@@ -93,7 +97,10 @@ export class PeerProvider {
     const refusal = this.#refusal(ranges, request);
     if (refusal !== null) return refusal;
     const list = new PhyRangeList();
-    for (const { offset, sizeBytes } of ranges) list.append(offsetBy(this.base, offset), sizeBytes);
+    const flags = PROVIDER_INDEX.of(this.index);
+    for (const { offset, sizeBytes } of ranges) {
+      list.append(offsetBy(this.base, offset), sizeBytes, flags);
+    }
     const { importer, writable = true, onRevoke } = request;
     const lease = new PeerLease(list, {
       importer,

@@ -33,6 +33,8 @@ export class PinRecord implements ListHold {
   readonly list: PhyRangeList;
   readonly request: PinRequest;
   readonly site: CallSite;
+  /** A peer that leaves waits for the pins of its pages. */
+  readonly endsStrictly: boolean;
   readonly #segments: readonly PinSegment[];
   readonly #ledger: PinLedger;
   readonly #count: number;
@@ -49,6 +51,7 @@ export class PinRecord implements ListHold {
     this.list = list;
     this.request = request;
     this.#segments = segments;
+    this.endsStrictly = segments.some(({ keeper }) => keeper.isRemovable);
     this.#count = list.count;
     this.site = ledger.callSite();
   }

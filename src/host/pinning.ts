@@ -6,6 +6,7 @@
 import { EmuError, usage } from '#emu/base/errors.ts';
 import { hex, physAddr } from '#emu/base/units.ts';
 import { PhyFlag, PhyRangeList } from '#emu/dma/phy-range-list.ts';
+import { PROVIDER_INDEX } from '#emu/dma/range-layout.ts';
 import type { AddressSpace } from './address-space.ts';
 import { Access, type Area } from './area-map.ts';
 import { PageRun } from './page-tables.ts';
@@ -184,10 +185,12 @@ class PinnedListBuilder {
 
   #append({ backing }: Area, run: PageRun): void {
     const address = physAddr(run.address);
-    const owner = backing.kind === 'peer' ? backing.pool.providerAt(address) : this.#space;
+    const provider = backing.kind === 'peer' ? backing.pool.providerAt(address) : null;
+    const owner = provider ?? this.#space;
+    const flags = PhyFlag.Pinned | PROVIDER_INDEX.of(provider?.index ?? 0);
     const isJoined = owner === this.#owner;
     this.#owner = owner;
-    if (isJoined) this.list.append(address, run.sizeBytes, PhyFlag.Pinned);
-    else this.list.appendApart(address, run.sizeBytes, PhyFlag.Pinned);
+    if (isJoined) this.list.append(address, run.sizeBytes, flags);
+    else this.list.appendApart(address, run.sizeBytes, flags);
   }
 }

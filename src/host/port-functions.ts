@@ -7,6 +7,8 @@ import { addAcs, addPcie } from '#emu/pcie/capabilities.ts';
 import type { Identity } from '#emu/pcie/config-header.ts';
 import { PortType } from '#emu/pcie/config-registers.ts';
 import { ConfigSpace } from '#emu/pcie/config-space.ts';
+import { hotPlugCapabilities } from '#emu/pcie/hot-plug-slot.ts';
+import type { PortSpec } from './machine-spec.ts';
 
 const BRIDGE_CLASS = 0x060400;
 /** A Skylake-E server's: Linux lets it forward peers to any other that it knows. [P2PDMA] */
@@ -25,15 +27,18 @@ export interface PortFamily {
 export const hostBridge = (identity: Partial<Identity> = {}): ConfigSpace =>
   new ConfigSpace({ type: 0, identity: { ...HOST_BRIDGE, ...identity } });
 
-export const rootPort = (index: number, family: PortFamily): ConfigSpace =>
-  bridge(ROOT_PORT, PortType.RootPort, index, family);
+export const rootPort = (index: number, family: PortFamily, spec: PortSpec = {}): ConfigSpace =>
+  bridge(ROOT_PORT, PortType.RootPort, index, family, spec);
 
 export const upstreamPort = (family: PortFamily): ConfigSpace =>
   bridge(UPSTREAM, PortType.SwitchUpstream, 0, family);
 
 /** `index` counts from 1: 0 is the upstream port. */
-export const downstreamPort = (index: number, family: PortFamily): ConfigSpace =>
-  bridge(DOWNSTREAM, PortType.SwitchDownstream, index, family);
+export const downstreamPort = (
+  index: number,
+  family: PortFamily,
+  spec: PortSpec = {},
+): ConfigSpace => bridge(DOWNSTREAM, PortType.SwitchDownstream, index, family, spec);
 
 /** Upstream ports of single-function switches have no access control. [PCIE] 6.12.1.2 */
 function bridge(
@@ -41,9 +46,19 @@ function bridge(
   portType: PortType,
   portNumber: number,
   { maxPayloadBytes, egressPorts }: PortFamily,
+  { acsCapable: capable, hotplug = false }: PortSpec = {},
 ): ConfigSpace {
   const config = new ConfigSpace({ type: 1, identity });
-  addPcie(config, { portType, portNumber, maxPayloadBytes });
-  if (portType !== PortType.SwitchUpstream) addAcs(config, { egressPorts });
+  const options = hotplug === true ? {} : hotplug;
+  addPcie(config, {
+    portType,
+    portNumber,
+    maxPayloadBytes,
+    ...(options && {
+      slotCapabilities: hotPlugCapabilities({ ...options, slotNumber: portNumber }),
+    }),
+  });
+  if (portType === PortType.SwitchUpstream) return config;
+  addAcs(config, { egressPorts, ...(capable === undefined ? {} : { capable }) });
   return config;
 }

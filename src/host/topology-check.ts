@@ -4,19 +4,24 @@
  * @module
  */
 import { usage } from '#emu/base/errors.ts';
+import { hex } from '#emu/base/units.ts';
 import { FlushPolicy } from '#emu/dma/flush-queue.ts';
+import { ACS_ENHANCED } from '#emu/pcie/config-registers.ts';
 import { checkLink } from '#emu/pcie/link.ts';
 import { checkPeerPolicy } from '#emu/pcie/peer-policy.ts';
 import { checkPeerReadTable } from '#emu/pcie/peer-reads.ts';
 import { checkDma } from './dma-check.ts';
+import { checkErrors } from './error-check.ts';
 import { checkHostBridges } from './host-bridge-check.ts';
 import {
   type AcsPolicy,
   asRules,
   hostBridgesOf,
+  isMultiFunction,
   isPlugList,
   isSwitch,
   type MachineSpec,
+  type MultiFunctionSpec,
   type PeerRule,
   type Plug,
   type PortSpec,
@@ -39,7 +44,11 @@ const MiB = 2 ** 20;
 const GiB = 2 ** 30;
 /** With the upstream port, as many as an egress vector of 32 bits names. [PCIE] 7.7.11.4 */
 const MAX_SWITCH_PORTS = 31;
-const ACS_BITS = 0x7f;
+/** Functions of a device, without and with ARI. [PCIE] 6.13 */
+const MAX_FUNCTIONS = 8;
+const MAX_ARI_FUNCTIONS = 256;
+const MAX_BUSES = 255;
+const ACS_BITS = 0x7f | ACS_ENHANCED;
 
 /** @throws USAGE for a machine that cannot be. */
 export function checkMachine(spec: MachineSpec): void {
@@ -49,9 +58,11 @@ export function checkMachine(spec: MachineSpec): void {
   checkName('name', spec.name);
   checkMemory(spec);
   checkSizes(spec);
+  checkBarSizes(spec);
   checkFlush(spec);
   checkDma(spec);
   checkAcs('acs', spec.acs);
+  checkErrors(spec.errors);
   checkHostBridges(spec);
   checkPeers(spec);
   const tree = new TreeCheck();
@@ -71,6 +82,10 @@ function checkMemory({ memory = {} }: MachineSpec): void {
 }
 
 function checkFlush({ iommu }: MachineSpec): void {
+  const { reserveWindows } = typeof iommu === 'object' && iommu !== null ? iommu : {};
+  if (reserveWindows !== undefined && typeof reserveWindows !== 'boolean') {
+    throw expected('iommu.reserveWindows', 'true or false', reserveWindows);
+  }
   const flush = typeof iommu === 'object' && iommu !== null ? iommu.flush : undefined;
   const policies: readonly unknown[] = Object.values(FlushPolicy);
   if (flush === undefined || policies.includes(flush)) return;
@@ -94,6 +109,17 @@ function checkSizes(spec: MachineSpec): void {
   }
   checkTime('rootLatencyPs', spec.rootLatencyPs);
   checkTime('interruptLatencyPs', spec.interruptLatencyPs);
+}
+
+function checkBarSizes({ barSizes }: MachineSpec): void {
+  if (barSizes === undefined || barSizes === 'largest') return;
+  if (barSizes === null || typeof barSizes !== 'object') {
+    throw expected('barSizes', `'largest' or sizes by name`, barSizes);
+  }
+  for (const [name, size] of Object.entries(barSizes)) {
+    if (isPowerOfTwo(size) && size >= MiB) continue;
+    throw expected(`barSizes.${name}`, 'a power of two from 1 MiB', size);
+  }
 }
 
 function checkPeers(spec: MachineSpec): void {
@@ -120,6 +146,9 @@ function checkPorts(key: string, ports: PeerRule['from'], count: number): void {
   }
 }
 
+/** Checks what is to come into a machine that runs. @throws USAGE for what cannot be built, naming `where` */
+export const checkPlug = (plug: Plug, where: string): void => new TreeCheck().plug(plug, where);
+
 /** Walks the tree, remembering what must be unique. */
 class TreeCheck {
   readonly #names = new Map<string, string>();
@@ -137,6 +166,8 @@ class TreeCheck {
       siblings.add(port.name ?? '');
       if (port.link !== undefined) checkLink(port.link, `${at}.link`);
       checkAcs(`${at}.acs`, port.acs);
+      checkAcs(`${at}.acsCapable`, port.acsCapable);
+      checkHotPlug(`${at}.hotplug`, port.hotplug);
       this.#port(port, `${at}.device`);
     }
   }
@@ -149,13 +180,14 @@ class TreeCheck {
     }
     const plug = plugOf(port);
     if (plug === undefined) return;
-    this.#plug(plug, at);
+    this.plug(plug, at);
   }
 
-  #plug(plug: Plug, at: string): void {
-    if (plug === null || typeof plug !== 'object' || !(isSwitch(plug) || isDevice(plug))) {
+  plug(plug: Plug, at: string): void {
+    if (plug === null || typeof plug !== 'object' || !isPlug(plug)) {
       throw expected(at, 'a device or pcieSwitch(...)', plug);
     }
+    if (isMultiFunction(plug)) return this.#functions(plug, at);
     const elsewhere = this.#plugs.get(plug);
     if (elsewhere !== undefined) {
       throw usage(`${at}: expected a device of its own, got the one that is in ${elsewhere}`);
@@ -164,6 +196,21 @@ class TreeCheck {
     checkName(`${at}.name`, plug.name);
     if (plug.name !== undefined) this.#name(plug.name, at);
     if (isSwitch(plug)) this.#switch(plug, at);
+  }
+
+  #functions({ functions, ari }: MultiFunctionSpec, at: string): void {
+    if (!Array.isArray(functions) || functions.length === 0) {
+      throw expected(`${at}.functions`, 'an array of at least one device', functions);
+    }
+    const most = ari === false ? MAX_FUNCTIONS : MAX_ARI_FUNCTIONS;
+    checkCount(`${at}.functions`, functions.length, most, 'functions');
+    for (const [i, one] of functions.entries()) {
+      const where = `${at}.functions[${i}]`;
+      if (one === null || typeof one !== 'object' || !isDevice(one)) {
+        throw expected(where, 'a device', one);
+      }
+      this.plug(one, where);
+    }
   }
 
   #name(name: string, at: string): void {
@@ -184,10 +231,31 @@ class TreeCheck {
   }
 }
 
+const isPlug = (plug: Plug): boolean => isSwitch(plug) || isMultiFunction(plug) || isDevice(plug);
 const isDevice = (plug: Plug): boolean => 'build' in plug && typeof plug.build === 'function';
 const labelOf = (plug: Plug): string => plug?.name ?? plug?.kind ?? String(plug);
 function checkAcs(key: string, policy: AcsPolicy | undefined): void {
   if (policy === undefined || policy === 'linux' || policy === 'off') return;
-  if (Number.isInteger(policy) && policy >= 0 && policy <= ACS_BITS) return;
-  throw expected(key, `'linux', 'off' or ACS Control bits up to 0x7f`, policy);
+  if (Number.isInteger(policy) && (policy & ~ACS_BITS) === 0) return;
+  throw expected(key, `'linux', 'off' or ACS Control bits of ${hex(ACS_BITS)}`, policy);
+}
+
+function checkHotPlug(key: string, hotplug: PortSpec['hotplug']): void {
+  if (hotplug === undefined || typeof hotplug === 'boolean') return;
+  if (hotplug === null || typeof hotplug !== 'object') {
+    throw expected(key, 'true, false or the room for devices', hotplug);
+  }
+  const { buses, lowBytes, highBytes } = hotplug;
+  if (buses !== undefined && !(Number.isInteger(buses) && buses >= 1 && buses <= MAX_BUSES)) {
+    throw expected(`${key}.buses`, `1 to ${MAX_BUSES} bus numbers`, buses);
+  }
+  for (const [name, value, most] of [
+    ['lowBytes', lowBytes, GiB],
+    ['highBytes', highBytes, MAX_MMIO_WINDOW_BYTES],
+  ] as const) {
+    if (value === undefined) continue;
+    if (isPowerOfTwo(value) && value >= MiB && value <= most) continue;
+    const range = `a power of two from 1 MiB to ${formatSize(most)}`;
+    throw expected(`${key}.${name}`, range, value);
+  }
 }

@@ -80,6 +80,7 @@ class Block {
 }
 
 export class UserFrames implements PageKeeper, PageSource {
+  readonly isRemovable = false;
   readonly #mm: HostMemory;
   readonly #runPages: number;
   readonly #blocks = new AddressMap<Block>();

@@ -12,23 +12,31 @@ import {
   windowRegister,
   windowUpper,
 } from '#emu/pcie/config-registers.ts';
+import { SrIov } from '#emu/pcie/function-registers.ts';
 import type { Process } from '#emu/sim/process.ts';
 import { ConfigIo, type ConfigPort } from './config-io.ts';
-import type { BridgeWindow, PciNode } from './pci-node.ts';
+import type { BridgeWindow, NodeBar, PciNode } from './pci-node.ts';
 
 /** Programs one function and everything below it. */
 export function* programTree(port: ConfigPort, root: PciNode): Process<void> {
   for (const node of root.subtree()) {
     const io = new ConfigIo(port, node.bdf);
-    for (const bar of node.bars) {
-      const at = Header.Bar0 + 4 * bar.index;
-      yield* io.write(at, 4, lo32(bar.busAddress));
-      if (bar.width === 64) yield* io.write(at + 4, 4, hi32(bar.busAddress));
+    for (const bar of node.bars) yield* programBar(io, Header.Bar0, bar);
+    if (node.sriov !== null) {
+      for (const bar of node.sriov.bars) {
+        yield* programBar(io, node.sriov.at + SrIov.VfBar0, bar);
+      }
     }
     if (node.isBridge) yield* programBridge(io, node);
     const enable = Command.MSE.of(1) | Command.BME.of(+node.isBridge);
     yield* io.write(Header.Command, 2, enable);
   }
+}
+
+function* programBar(io: ConfigIo, bar0: number, bar: NodeBar): Process<void> {
+  const at = bar0 + 4 * bar.index;
+  yield* io.write(at, 4, lo32(bar.busAddress));
+  if (bar.width === 64) yield* io.write(at + 4, 4, hi32(bar.busAddress));
 }
 
 function* programBridge(io: ConfigIo, node: PciNode): Process<void> {

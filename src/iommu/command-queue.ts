@@ -92,17 +92,21 @@ export class CommandQueue implements Target {
 
   handle(_op: number, _arg: EventArg): void {
     this.#isScheduled = false;
-    const { registers, interrupts } = this.#parts;
+    const { registers, interrupts, kernel, commandPs } = this.#parts;
     const csr = registers.get(Reg.cqcsr);
     const head = registers.get(Reg.cqh);
-    if (Cqcsr.cqon.get(csr) === 0 || (csr & ERRORS) !== 0 || head === registers.get(Reg.cqt))
-      return;
+    const tail = registers.get(Reg.cqt);
+    if (Cqcsr.cqon.get(csr) === 0 || (csr & ERRORS) !== 0 || head === tail) return;
     const outcome = this.#fetch(head) ? this.#execute() : Outcome.MemoryFault;
     if (outcome === Outcome.Waiting) return;
     if (outcome === Outcome.Done) {
       this.executed++;
-      registers.set(Reg.cqh, (head + 1) & registers.indexMask(Reg.cqb));
-      this.kick();
+      const next = (head + 1) & registers.indexMask(Reg.cqb);
+      registers.set(Reg.cqh, next);
+      if (next === tail) return;
+      // No command changes these registers, so that the queue still runs.
+      this.#isScheduled = true;
+      kernel.schedule(commandPs, this, STEP, null);
       return;
     }
     const error = outcome === Outcome.Illegal ? Cqcsr.cmd_ill : Cqcsr.cqmf;

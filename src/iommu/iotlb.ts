@@ -91,6 +91,9 @@ export class Iotlb {
 
   /** Drops every entry of one address space. */
   dropSpace(pscid: number): void {
+    const live = this.#live;
+    // Much is unmapped that no device has used.
+    if ((live[0]! | live[1]! | live[2]! | live[3]!) === 0) return;
     for (let slot = 0; slot < this.entries; slot++) {
       if (this.#space[slot]! >> 2 === pscid) this.#drop(slot);
     }

@@ -6,7 +6,7 @@ import { EventEmitter } from 'eventemitter3';
 import { bdfFromId, picos } from '#emu/base/units.ts';
 import type { Machine } from '#emu/host/machine.ts';
 import type { FabricError, TlpProbe } from '#emu/pcie/fabric.ts';
-import { isCompletion, type Tlp, TlpKind } from '#emu/pcie/tlp.ts';
+import { hasAddress, type Tlp, TlpKind } from '#emu/pcie/tlp.ts';
 import { isCommandSource, type ShownCommand } from './command-source.ts';
 import { type ObservedEvents, tlpRecord } from './records.ts';
 
@@ -31,13 +31,18 @@ export class MachineProbes {
   }
 
   #refresh(): void {
-    const { fabric, interrupts, iommu, endpoints } = this.#machine;
+    const { fabric, interrupts, iommu, errors, endpoints } = this.#machine;
     const [tlp, fault] = [this.#wanted('tlp'), this.#wanted('fault')];
     fabric.probe = tlp || fault ? this.#fabricProbe() : null;
     interrupts.probe = this.#wanted('interrupt')
       ? { interrupt: (path, data) => this.#emit('interrupt', { timePs: this.#now, path, data }) }
       : null;
     if (iommu !== null) iommu.probe = fault ? this.#iommuProbe() : null;
+    if (errors !== null) {
+      errors.probe = this.#wanted('error')
+        ? { error: (record) => this.#emit('error', { ...record }) }
+        : null;
+    }
     const commandProbe = this.#wanted('command')
       ? { completed: (path: string, command: ShownCommand) => this.#command(path, command) }
       : null;
@@ -66,7 +71,7 @@ export class MachineProbes {
       path,
       cause: reason,
       requester: bdfFromId(tlp.requester),
-      address: isCompletion(tlp) ? null : tlp.address,
+      address: hasAddress(tlp) ? tlp.address : null,
       write: tlp.kind === TlpKind.MWr,
     });
   }

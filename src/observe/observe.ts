@@ -16,7 +16,7 @@ export class Observer {
   }
 
   /**
-   * Calls `listener` with a copy of every `tlp`, `command`, `interrupt` or `fault` from now on, inside the
+   * Calls `listener` with a copy of every `tlp`, `command`, `interrupt`, `fault` or `error` from now on, inside the
    * event that causes it: it must not use the machine. What it throws surfaces as an uncaught error.
    */
   on<E extends keyof ObservedEvents>(event: E, listener: Listener<E>): this {

@@ -3,9 +3,10 @@
  * @module
  */
 import { type Bdf, bdfFromId, type Picos } from '#emu/base/units.ts';
+import type { ErrorRecord } from '#emu/host/error-record.ts';
 import { Purpose } from '#emu/pcie/dma-status.ts';
 import type { FabricError } from '#emu/pcie/fabric.ts';
-import { isCompletion, TLP_NAMES, type Tlp } from '#emu/pcie/tlp.ts';
+import { hasAddress, isCompletion, TLP_NAMES, type Tlp } from '#emu/pcie/tlp.ts';
 
 /** A TLP at one moment of its way. [PCIE] 2.2 */
 export interface TlpRecord {
@@ -14,11 +15,11 @@ export interface TlpRecord {
   readonly event: 'sent' | 'delivered' | 'refused';
   /** Path of the port that sends it, or of the component. */
   readonly path: string;
-  /** `MRd`, `MWr`, `CfgRd0`, ..., `CplD`. */
+  /** `MRd`, `MWr`, `FetchAdd`, ..., `CplD`. */
   readonly type: string;
   readonly requester: Bdf;
   readonly tag: number;
-  /** First byte of a request, register of a configuration request; null for completions. */
+  /** First byte of a request, register of a configuration request; null for the others. */
   readonly address: number | null;
   /** Bytes asked for or carried. */
   readonly sizeBytes: number;
@@ -72,6 +73,7 @@ export interface ObservedEvents {
   command: [record: CommandRecord];
   interrupt: [record: InterruptRecord];
   fault: [record: FaultRecord];
+  error: [record: ErrorRecord];
 }
 
 /** Copies a TLP. */
@@ -89,7 +91,7 @@ export function tlpRecord(
     type: TLP_NAMES[tlp.kind] ?? '?',
     requester: bdfFromId(tlp.requester),
     tag: tlp.tag,
-    address: isCompletion(tlp) ? null : tlp.address,
+    address: hasAddress(tlp) ? tlp.address : null,
     sizeBytes: tlp.sizeBytes,
     status: isCompletion(tlp) ? tlp.status : 0,
     purpose: tlp.purpose === Purpose.Data ? 'data' : 'control',

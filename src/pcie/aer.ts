@@ -67,6 +67,8 @@ export class Aer implements ConfigWatcher {
   ecrcGeneration = false;
   /** Digests that arrive are checked. */
   ecrcCheck = false;
+  /** Asked about every unmasked uncorrectable error that is not advisory: true keeps its message back. */
+  onUncorrectable: ((message: ErrorMessage) => boolean) | null = null;
   readonly #config: ConfigSpace;
   readonly #log: HeaderLog;
   readonly #sticky: StickyRegisters;
@@ -137,6 +139,7 @@ export class Aer implements ConfigWatcher {
     if (this.#has(AerRegister.UncorrectableMask, error)) return NOTHING;
     const overflow = this.#record(error, tlp);
     const message = isFatal ? ErrorMessage.Fatal : ErrorMessage.NonFatal;
+    if (this.onUncorrectable?.(message)) return overflow;
     if (!reportsUncorrectable(this.#config, message, isUnsupported)) return overflow;
     noteSystemError(this.#config);
     return [message, ...overflow];

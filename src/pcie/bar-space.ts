@@ -64,6 +64,11 @@ export class BarSpace {
     return this.#bars.find(({ decode }) => decode.index === index)?.memory ?? null;
   }
 
+  /** Whether memory stands behind the BAR last found. */
+  get hitsMemory(): boolean {
+    return this.#hit?.memory instanceof SparseMemory;
+  }
+
   /** Forgets the last hit, as a configuration write demands. */
   refresh(): void {
     this.#hit = null;

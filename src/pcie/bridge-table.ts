@@ -4,6 +4,7 @@
  * @module
  */
 import type { ConfigSpace } from './config-space.ts';
+import { isMemory, type Tlp } from './tlp.ts';
 
 const CLOSED_BASE = Number.MAX_SAFE_INTEGER;
 const BUSES = 256;
@@ -13,6 +14,9 @@ export class BridgeTable {
   /** Two windows a bridge: memory, then prefetchable; limits inclusive. */
   readonly #base: Float64Array;
   readonly #limit: Float64Array;
+  /** One I/O window a bridge. */
+  readonly #ioBase: Float64Array;
+  readonly #ioLimit: Float64Array;
   readonly #busOwner = new Int16Array(BUSES);
 
   /** @param bridges type 1 functions, in port order */
@@ -20,6 +24,8 @@ export class BridgeTable {
     this.#bridges = bridges;
     this.#base = new Float64Array(2 * bridges.length);
     this.#limit = new Float64Array(2 * bridges.length);
+    this.#ioBase = new Float64Array(bridges.length);
+    this.#ioLimit = new Float64Array(bridges.length);
     this.refresh();
   }
 
@@ -31,19 +37,36 @@ export class BridgeTable {
       if (!bridge) continue;
       this.#window(2 * i, bridge.memoryEnable, bridge.memBase, bridge.memLimit);
       this.#window(2 * i + 1, bridge.memoryEnable, bridge.prefBase, bridge.prefLimit);
+      const isOpen = bridge.ioEnable && bridge.ioBase <= bridge.ioLimit;
+      this.#ioBase[i] = isOpen ? bridge.ioBase : CLOSED_BASE;
+      this.#ioLimit[i] = isOpen ? bridge.ioLimit : 0;
       if (bridge.secondary === 0) continue;
       this.#busOwner.fill(i, bridge.secondary, bridge.subordinate + 1);
     }
   }
 
-  /** Index of the bridge whose open window holds `address`, or -1. */
-  findAddress(address: number): number {
+  /** Index of the bridge that decodes a request routed by address, or -1. Takes the record: an address is boxed. */
+  find(tlp: Tlp): number {
+    if (!isMemory(tlp)) return this.#findIo(tlp);
+    const { address } = tlp;
     const base = this.#base;
     const limit = this.#limit;
     for (let i = 0; i < base.length; i++) {
       if (address >= (base[i] ?? 0) && address <= (limit[i] ?? 0)) return i >> 1;
     }
     return -1;
+  }
+
+  /** The same for a memory address alone, off the way of most TLPs. */
+  findAddress(address: number): number {
+    for (let i = 0; i < this.#base.length; i++) {
+      if (address >= this.#base[i]! && address <= this.#limit[i]!) return i >> 1;
+    }
+    return -1;
+  }
+
+  #findIo({ address }: Tlp): number {
+    return this.#ioBase.findIndex((base, i) => address >= base && address <= this.#ioLimit[i]!);
   }
 
   /** Index of the bridge whose secondary to subordinate range holds `bus`, or -1. */
@@ -58,30 +81,14 @@ export class BridgeTable {
   }
 }
 
-/** Whether the requester's bus lies below this bridge: ACS Source Validation. [PCIE] 6.12.1.1 */
-export const isBelow = (bridge: ConfigSpace, requester: number): boolean => {
-  const bus = requester >>> 8;
-  return bus >= bridge.secondary && bus <= bridge.subordinate;
-};
-
-/** Whether an address lies in one of a bridge's own windows. */
+/** Whether a memory address lies in one of a bridge's own windows. */
 export const inWindow = (bridge: ConfigSpace, address: number): boolean =>
   bridge.memoryEnable &&
   ((address >= bridge.memBase && address <= bridge.memLimit) ||
     (address >= bridge.prefBase && address <= bridge.prefLimit));
 
-/** What ACS does to a request from below that aims at a peer port. [PCIE] 6.12.3 */
-export const PeerPath = { Direct: 0, Redirect: 1, Violation: 2 } as const;
-export type PeerPath = (typeof PeerPath)[keyof typeof PeerPath];
-
-/**
- * Egress Control turns a blocked target into a redirect when Request Redirect is on too, and into a
- * violation otherwise; Request Redirect alone sends every peer request upstream.
- */
-export function peerPath(ingress: ConfigSpace, targetPort: number): PeerPath {
-  if (ingress.acsEgressControl) {
-    if (!ingress.acsEgressBlocked(targetPort)) return PeerPath.Direct;
-    return ingress.acsRequestRedirect ? PeerPath.Redirect : PeerPath.Violation;
-  }
-  return ingress.acsRequestRedirect ? PeerPath.Redirect : PeerPath.Direct;
-}
+/** Whether what a request is routed by lies in a window of a bridge's own. */
+export const inAperture = (bridge: ConfigSpace, tlp: Tlp): boolean =>
+  isMemory(tlp)
+    ? inWindow(bridge, tlp.address)
+    : bridge.ioEnable && tlp.address >= bridge.ioBase && tlp.address <= bridge.ioLimit;

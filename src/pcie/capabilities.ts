@@ -7,6 +7,7 @@ import { invariant } from '#emu/base/errors.ts';
 import type { RegisterSpec } from '#emu/base/registers.ts';
 import { hi32, lo32 } from '#emu/base/units.ts';
 import {
+  ACS_ENHANCED,
   Acs,
   AcsBit,
   AcsCapability,
@@ -25,12 +26,14 @@ import {
   Pcie,
   PcieCaps,
   PortType,
+  RootCap,
+  RootCtl,
   SerialNumber,
-  SlotSta,
   sizeCode,
 } from './config-registers.ts';
 import type { ConfigSpace } from './config-space.ts';
 import type { LinkSpec } from './link.ts';
+import { SlotSta } from './slot-registers.ts';
 
 /** Speed and width as the registers code them. */
 export type LinkRate = Pick<LinkSpec, 'gen' | 'width'>;
@@ -41,11 +44,21 @@ export interface PcieOptions {
   readonly maxPayloadBytes?: number;
   /** Extended Tag Field Supported: 256 outstanding requests instead of 32. */
   readonly extendedTags?: boolean;
+  /** 10-Bit Tag Requester Supported, default false. */
+  readonly tenBitTags?: boolean;
+  /** 10-Bit Tag Completer Supported, default true; an old function is none. [PCIE] 2.2.6.2 */
+  readonly tenBitCompleter?: boolean;
+  /** AtomicOps that the function can send and complete; ports route them whatever this says. Default false. */
+  readonly atomics?: boolean;
+  /** End-End TLP Prefixes that it takes, 0 to 4; default 0 for endpoints and 4 for ports. [PCIE] 2.2.10.4 */
+  readonly endEndPrefixes?: number;
   /** Function Level Reset Capability; endpoints have it by default. */
   readonly flr?: boolean;
   /** What the port is capable of, default gen 1 x1; {@link setLinkUp} widens it to what the link trained to. */
   readonly link?: LinkRate;
   readonly portNumber?: number;
+  /** Slot Capabilities of a port with a link below it, default a slot that nothing is done to. [PCIE] 7.5.3.9 */
+  readonly slotCapabilities?: number;
   /** Read completion boundary of a root port, default 64. */
   readonly rcbBytes?: 64 | 128;
 }
@@ -97,23 +110,50 @@ function deviceRegisters(options: PcieOptions): RegisterSpec[] {
       name: 'DevCtl',
       offset: Pcie.DevCtl,
       width: 16,
-      reset: DevCtl.MaxReadRequest.of(RESET_MRRS),
+      reset:
+        DevCtl.MaxReadRequest.of(RESET_MRRS) | DevCtl.RelaxedOrdering.mask | DevCtl.NoSnoop.mask,
       writable: devCtlWritable(tags, flr),
     },
     { name: 'DevSta', offset: Pcie.DevSta, width: 16, w1c: DEV_STA_W1C },
-    {
-      name: 'DevCap2',
-      offset: Pcie.DevCap2,
-      width: 32,
-      reset: DevCap2.TimeoutRanges.of(0xf) | DevCap2.TimeoutDisable.of(1),
-    },
-    {
-      name: 'DevCtl2',
-      offset: Pcie.DevCtl2,
-      width: 16,
-      writable: DevCtl2.TimeoutValue.mask | DevCtl2.TimeoutDisable.mask,
-    },
+    { name: 'DevCap2', offset: Pcie.DevCap2, width: 32, reset: devCap2(options) },
+    { name: 'DevCtl2', offset: Pcie.DevCtl2, width: 16, writable: devCtl2Writable(options) },
   ];
+}
+
+/** Endpoints show what they complete, ports what they route. [PCIE] 7.5.3.15 */
+function devCap2(options: PcieOptions): number {
+  const isPort = options.portType !== PortType.Endpoint;
+  const atomics = +(options.atomics ?? options.portType === PortType.RootPort);
+  const prefixes = options.endEndPrefixes ?? (isPort ? 4 : 0);
+  return (
+    DevCap2.TimeoutRanges.of(0xf) |
+    DevCap2.TimeoutDisable.of(1) |
+    DevCap2.AriForwarding.of(+hasDownstreamLink(options.portType)) |
+    DevCap2.AtomicRouting.of(+isPort) |
+    DevCap2.AtomicCompleter32.of(atomics) |
+    DevCap2.AtomicCompleter64.of(atomics) |
+    DevCap2.CasCompleter128.of(atomics) |
+    DevCap2.TenBitTagCompleter.of(+(options.tenBitCompleter ?? true)) |
+    DevCap2.TenBitTagRequester.of(+(options.tenBitTags === true)) |
+    DevCap2.EndEndPrefix.of(+(prefixes > 0)) |
+    DevCap2.MaxEndEndPrefixes.of(prefixes & 3)
+  );
+}
+
+/** [PCIE] 7.5.3.16 */
+function devCtl2Writable(options: PcieOptions): number {
+  const isPort = options.portType !== PortType.Endpoint;
+  return (
+    DevCtl2.TimeoutValue.mask |
+    DevCtl2.TimeoutDisable.mask |
+    DevCtl2.AriForwarding.of(+hasDownstreamLink(options.portType)) |
+    DevCtl2.AtomicRequester.of(+(options.atomics === true)) |
+    DevCtl2.AtomicEgressBlocking.of(+isPort) |
+    DevCtl2.IdoRequest.of(1) |
+    DevCtl2.IdoCompletion.of(1) |
+    DevCtl2.TenBitTagRequester.of(+(options.tenBitTags === true)) |
+    DevCtl2.EndEndPrefixBlocking.of(+isPort)
+  );
 }
 
 const DEV_STA_W1C =
@@ -176,12 +216,13 @@ function linkRegisters(options: PcieOptions): RegisterSpec[] {
 function portRegisters(options: PcieOptions): RegisterSpec[] {
   const { portType } = options;
   const slot: RegisterSpec[] = [
-    { name: 'SlotCap', offset: Pcie.SlotCap, width: 32 },
+    { name: 'SlotCap', offset: Pcie.SlotCap, width: 32, reset: options.slotCapabilities ?? 0 },
     { name: 'SlotCtl', offset: Pcie.SlotCtl, width: 16, writable: 0x1fff },
     { name: 'SlotSta', offset: Pcie.SlotSta, width: 16, w1c: 0x011f },
   ];
   const root: RegisterSpec[] = [
-    { name: 'RootCtl', offset: Pcie.RootCtl, width: 16, writable: 0x000f },
+    { name: 'RootCtl', offset: Pcie.RootCtl, width: 16, writable: ROOT_CTL_WRITABLE },
+    { name: 'RootCap', offset: Pcie.RootCap, width: 16, reset: RootCap.CrsVisibility.mask },
     { name: 'RootSta', offset: Pcie.RootSta, width: 32, w1c: 0x0001_0000 },
   ];
   return [
@@ -189,6 +230,13 @@ function portRegisters(options: PcieOptions): RegisterSpec[] {
     ...(portType === PortType.RootPort ? root : []),
   ];
 }
+
+const ROOT_CTL_WRITABLE =
+  RootCtl.SerrCorrectable.mask |
+  RootCtl.SerrNonFatal.mask |
+  RootCtl.SerrFatal.mask |
+  RootCtl.PmeInterrupt.mask |
+  RootCtl.CrsVisibility.mask;
 
 /** Shows a trained link: speed, width, and at a port that has a slot, its occupant. [PCIE] 7.5.3.8 */
 export function setLinkUp(config: ConfigSpace, { gen, width }: LinkRate): void {
@@ -207,8 +255,14 @@ export function setLinkUp(config: ConfigSpace, { gen, width }: LinkRate): void {
   if (slot) config.setStatus(at + Pcie.SlotSta, SlotSta.PresenceDetect.mask);
 }
 
+/** Shows a link that is down; whether the slot is occupied is another matter. [PCIE] 7.5.3.8 */
+export function setLinkDown(config: ConfigSpace): void {
+  const at = config.capability(CapabilityId.Pcie) + Pcie.LinkSta;
+  config.view.setUint16(at, config.read(at, 2) & ~LinkSta.DllActive.mask, true);
+}
+
 /** What a port supports of ACS when nothing else is said: everything modelled. */
-export const ACS_CAPABLE: number = AcsBit.SV | AcsBit.RR | AcsBit.CR | AcsBit.UF | AcsBit.EC;
+export const ACS_CAPABLE: number = AcsCapability.Services.mask | ACS_ENHANCED;
 
 export interface AcsOptions {
   /** Bits of {@link AcsBit} that are implemented; only those are writable. */
@@ -217,7 +271,7 @@ export interface AcsOptions {
   readonly egressPorts?: number;
 }
 
-/** Appends an ACS Extended Capability; TB and DT read 0 and stay 0 in this model. [PCIE] 7.7.11 */
+/** Appends an ACS Extended Capability. [PCIE] 7.7.11 */
 export function addAcs(config: ConfigSpace, options: AcsOptions = {}): number {
   const ports = options.egressPorts ?? 0;
   invariant(ports >= 0 && ports <= 32, `an ACS egress vector of ${ports} bits`);
@@ -228,7 +282,10 @@ export function addAcs(config: ConfigSpace, options: AcsOptions = {}): number {
     name: 'AcsCapability',
     offset: at + Acs.Capability,
     width: 16,
-    reset: capable | AcsCapability.EgressVectorSize.of(ports),
+    reset:
+      (capable & AcsCapability.Services.mask) |
+      AcsCapability.Enhanced.of(+((capable & ACS_ENHANCED) !== 0)) |
+      AcsCapability.EgressVectorSize.of(ports),
   });
   config.define({ name: 'AcsControl', offset: at + Acs.Control, width: 16, writable: capable });
   if (ports > 0) {

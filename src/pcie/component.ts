@@ -20,6 +20,8 @@ export const Verdict = {
   Violation: 3,
   /** Nobody waits for it. */
   Drop: 4,
+  /** Taken without a trace: a message that software has told a bridge not to pass on. */
+  Swallow: 5,
 } as const;
 export type Verdict = (typeof Verdict)[keyof typeof Verdict];
 
@@ -32,6 +34,8 @@ export class Decision {
   /** Time that the decision itself takes (translation), ps. */
   latencyPs = 0;
   error: FabricError = 'unsupported-request';
+  /** Of a refusal: the port whose function reports it, or null for the one that the TLP came by. */
+  site: Port | null = null;
 
   forward(port: Port): void {
     this.verdict = Verdict.Forward;
@@ -41,10 +45,11 @@ export class Decision {
     this.verdict = Verdict.Local;
     this.port = null;
   }
-  refuse(verdict: Verdict, error: FabricError): void {
+  refuse(verdict: Verdict, error: FabricError, site: Port | null = null): void {
     this.verdict = verdict;
     this.port = null;
     this.error = error;
+    this.site = site;
   }
 }
 
@@ -68,4 +73,8 @@ export interface Component {
   load(tlp: Tlp, decision: Decision, into: SparseMemory, at: number): number;
   /** Executes a configuration request that ends here; returns the value read, or 0. */
   configure(ingress: Port, tlp: Tlp, value: number): number;
+  /** Takes a message that ends here; its record stays the caller's. */
+  message(ingress: Port, tlp: Tlp): void;
+  /** The link of `port` is up, perhaps at another rate (see `Port.link`), or down: nothing can be sent then. */
+  linkChanged(port: Port, isUp: boolean): void;
 }

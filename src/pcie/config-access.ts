@@ -37,8 +37,9 @@ export function answerConfig(pool: TlpPool, request: Tlp, completer: number, val
   if (isConfigWrite(request)) {
     fillCompletion(cpl, request, completer, 0);
   } else {
-    fillCompletionData(cpl, request, completer, 0, request.sizeBytes);
-    arena.view.setUint32(cpl.payloadAt, value, true);
+    // A whole DW, the bytes asked for in their lanes. [PCIE] 2.2.5
+    fillCompletionData(cpl, request, completer, 0, 4);
+    arena.view.setUint32(cpl.payloadAt, value << (8 * (request.address & 3)), true);
   }
   return cpl;
 }

@@ -8,8 +8,8 @@ import type { BarSpec } from './config-header.ts';
 import { Bar, Header } from './config-registers.ts';
 
 export class BarDecode {
-  readonly index: number;
-  readonly sizeBytes: number;
+  readonly index: BarSpec['index'];
+  sizeBytes: number;
   readonly width: 32 | 64;
   readonly prefetchable: boolean;
   /** First address decoded, 0 when unassigned or beyond 2^52. */
@@ -19,7 +19,11 @@ export class BarDecode {
   /** Whether the BAR claims requests: Memory Space Enable is on and an address is assigned. */
   enabled = false;
 
-  constructor(spec: BarSpec) {
+  readonly #register: number;
+
+  /** @param bar0 offset of the first BAR's register */
+  constructor(spec: BarSpec, bar0: number = Header.Bar0) {
+    this.#register = bar0 + 4 * spec.index;
     this.index = spec.index;
     this.sizeBytes = spec.sizeBytes;
     this.width = spec.width;
@@ -28,11 +32,17 @@ export class BarDecode {
 
   /** Refreshes from the register bytes. */
   decode(config: DataView, memoryEnable: boolean): void {
-    const at = Header.Bar0 + 4 * this.index;
+    const at = this.#register;
     const low = lo32(config.getUint32(at, true) & ~Bar.Flags.mask);
     const address = this.width === 64 ? u64(low, config.getUint32(at + 4, true)) : low;
-    this.base = address + this.sizeBytes <= ADDR_LIMIT ? address : 0;
-    this.limit = this.base === 0 ? 0 : this.base + this.sizeBytes;
-    this.enabled = memoryEnable && this.base !== 0;
+    const base = address + this.sizeBytes <= ADDR_LIMIT ? address : 0;
+    this.place(base, memoryEnable && base !== 0);
+  }
+
+  /** Sets what is decoded where no register of its own says it; a base of 0 is unassigned. */
+  place(base: number, enabled: boolean): void {
+    this.base = base;
+    this.limit = base === 0 ? 0 : base + this.sizeBytes;
+    this.enabled = enabled;
   }
 }

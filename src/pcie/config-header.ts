@@ -12,6 +12,7 @@ import {
   BridgeControl,
   Command,
   Header,
+  IoWindow,
   Status,
   Type0,
   Type1,
@@ -36,6 +37,8 @@ export interface BarSpec {
   readonly sizeBytes: number;
   readonly width: 32 | 64;
   readonly prefetchable?: boolean;
+  /** Further sizes that software may choose, all from 1 MiB on: a resizable BAR. What is behind it has the largest. [PCIE] 7.8.6 */
+  readonly otherSizes?: readonly number[];
 }
 
 /** What a {@link ConfigSpace} starts from. */
@@ -44,14 +47,19 @@ export interface HeaderSpec {
   readonly identity: Identity;
   /** Type 0 only. */
   readonly bars?: readonly BarSpec[];
+  /** A virtual function: its IDs read as ones, and its BARs and memory decoding are its physical function's. [PCIE] 9.3.4 */
+  readonly isVirtual?: boolean;
 }
 
 const COMMAND_WRITABLE =
+  Command.IOSE.mask |
   Command.MSE.mask |
   Command.BME.mask |
   Command.PER.mask |
   Command.SERR.mask |
   Command.INTxDisable.mask;
+/** Vendor and device ID of a virtual function, as of none. [PCIE] 9.3.4.1.1 */
+const NO_ID = 0xffff;
 /** Error bits of Status and Secondary Status. [PCIE] 7.5.1.1.4 */
 export const STATUS_W1C: number =
   Status.MasterDataParityError.mask |
@@ -68,10 +76,13 @@ const BRIDGE_CONTROL_WRITABLE =
 /** Registers of a header without its BARs and what depends on the capability list. */
 export function headerRegisters(spec: HeaderSpec): RegisterSpec[] {
   const { identity } = spec;
+  const vendorId = spec.isVirtual ? NO_ID : identity.vendorId;
+  const deviceId = spec.isVirtual ? NO_ID : identity.deviceId;
+  const command = spec.isVirtual ? Command.BME.mask : COMMAND_WRITABLE;
   const common: RegisterSpec[] = [
-    { name: 'VendorId', offset: Header.VendorId, width: 16, reset: identity.vendorId },
-    { name: 'DeviceId', offset: Header.DeviceId, width: 16, reset: identity.deviceId },
-    { name: 'Command', offset: Header.Command, width: 16, writable: COMMAND_WRITABLE },
+    { name: 'VendorId', offset: Header.VendorId, width: 16, reset: vendorId },
+    { name: 'DeviceId', offset: Header.DeviceId, width: 16, reset: deviceId },
+    { name: 'Command', offset: Header.Command, width: 16, writable: command },
     { name: 'RevisionId', offset: Header.RevisionId, width: 8, reset: identity.revisionId ?? 0 },
     {
       name: 'ProgrammingInterface',
@@ -92,7 +103,6 @@ export function headerRegisters(spec: HeaderSpec): RegisterSpec[] {
       reset: (identity.classCode >>> 16) & 0xff,
     },
     { name: 'CacheLineSize', offset: Header.CacheLineSize, width: 8, writable: 0xff },
-    { name: 'HeaderType', offset: Header.HeaderType, width: 8, reset: spec.type },
     { name: 'InterruptLine', offset: Header.InterruptLine, width: 8, writable: 0xff },
   ];
   return spec.type === 0 ? [...common, ...type0Registers(identity)] : [...common, ...TYPE1];
@@ -113,11 +123,27 @@ const type0Registers = (identity: Identity): RegisterSpec[] => [
   },
 ];
 
-/** Windows come up closed (base above limit); there is no I/O window. */
+/** Windows come up closed (base above limit). */
 const TYPE1: readonly RegisterSpec[] = [
   { name: 'PrimaryBus', offset: Type1.PrimaryBus, width: 8, writable: 0xff },
   { name: 'SecondaryBus', offset: Type1.SecondaryBus, width: 8, writable: 0xff },
   { name: 'SubordinateBus', offset: Type1.SubordinateBus, width: 8, writable: 0xff },
+  {
+    name: 'IoBase',
+    offset: Type1.IoBase,
+    width: 8,
+    reset: IoWindow.Address.mask | IoWindow.Type.of(1),
+    writable: IoWindow.Address.mask,
+  },
+  {
+    name: 'IoLimit',
+    offset: Type1.IoLimit,
+    width: 8,
+    reset: IoWindow.Type.of(1),
+    writable: IoWindow.Address.mask,
+  },
+  { name: 'IoBaseUpper', offset: Type1.IoBaseUpper, width: 16, writable: 0xffff },
+  { name: 'IoLimitUpper', offset: Type1.IoLimitUpper, width: 16, writable: 0xffff },
   { name: 'SecondaryStatus', offset: Type1.SecondaryStatus, width: 16, w1c: STATUS_W1C },
   {
     name: 'MemoryBase',
@@ -161,9 +187,9 @@ const TYPE1: readonly RegisterSpec[] = [
   },
 ];
 
-/** Registers of one BAR; a written all-ones reads back as the size mask. [PCIE] 7.5.1.2.1 */
-export function barRegisters(bar: BarSpec): RegisterSpec[] {
-  const offset = Header.Bar0 + 4 * bar.index;
+/** Registers of one BAR; a written all-ones reads back as the size mask. `bar0` is where the first one stands. [PCIE] 7.5.1.2.1 */
+export function barRegisters(bar: BarSpec, bar0: number = Header.Bar0): RegisterSpec[] {
+  const offset = bar0 + 4 * bar.index;
   const low: RegisterSpec = {
     name: `BAR${bar.index}`,
     offset,

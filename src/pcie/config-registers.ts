@@ -41,6 +41,8 @@ export const Type1 = {
   PrimaryBus: 0x18,
   SecondaryBus: 0x19,
   SubordinateBus: 0x1a,
+  IoBase: 0x1c,
+  IoLimit: 0x1d,
   SecondaryStatus: 0x1e,
   MemoryBase: 0x20,
   MemoryLimit: 0x22,
@@ -48,6 +50,8 @@ export const Type1 = {
   PrefetchLimit: 0x26,
   PrefetchBaseUpper: 0x28,
   PrefetchLimitUpper: 0x2c,
+  IoBaseUpper: 0x30,
+  IoLimitUpper: 0x32,
   BridgeControl: 0x3e,
 } as const;
 
@@ -88,6 +92,10 @@ export const BAR_TYPE_64 = 2;
 /** Memory and prefetchable Base and Limit registers; `Type` 1 is 64-bit. [PCIE] 7.5.1.3.8 */
 export const Window = { Type: new Bits(3, 0), Address: new Bits(15, 4) } as const;
 
+/** I/O Base and Limit registers, of 4 KiB steps; `Type` 1 is 32-bit. [PCIE] 7.5.1.3.6 */
+export const IoWindow = { Type: new Bits(3, 0), Address: new Bits(7, 4) } as const;
+export const IO_WINDOW_GRANULE = 0x1000;
+
 /** Bridge Control register. [PCIE] 7.5.1.3.13 */
 export const BridgeControl = {
   ParityErrorResponse: new Bits(0),
@@ -99,8 +107,20 @@ export const BridgeControl = {
 export const CapabilityId = { Msi: 0x05, Pcie: 0x10, MsiX: 0x11 } as const;
 export type CapabilityId = (typeof CapabilityId)[keyof typeof CapabilityId];
 
-/** Extended capability IDs. [PCIE] 7.7.11, 7.9.3 */
-export const ExtendedId = { Aer: 0x0001, SerialNumber: 0x0003, Acs: 0x000d, Dpc: 0x001d } as const;
+/** Extended capability IDs. [PCIE] 7.7.11, 7.8.4, 7.9.3, 9.3.3, 10.5.1 */
+export const ExtendedId = {
+  Aer: 0x0001,
+  Vc: 0x0002,
+  SerialNumber: 0x0003,
+  Acs: 0x000d,
+  Ari: 0x000e,
+  Ats: 0x000f,
+  SrIov: 0x0010,
+  Pri: 0x0013,
+  ResizableBar: 0x0015,
+  Pasid: 0x001b,
+  Dpc: 0x001d,
+} as const;
 export type ExtendedId = (typeof ExtendedId)[keyof typeof ExtendedId];
 
 /** Head of a capability of the PCI-compatible list, as the low half of its first dword. */
@@ -204,14 +224,43 @@ export const LinkSta = {
   DllActive: new Bits(13),
 } as const;
 
-/** Slot Status register. [PCIE] 7.5.3.11 */
-export const SlotSta = { PresenceDetect: new Bits(6) } as const;
+/** Root Control and Root Capabilities registers. [PCIE] 7.5.3.12, 7.5.3.13 */
+export const RootCtl = {
+  SerrCorrectable: new Bits(0),
+  SerrNonFatal: new Bits(1),
+  SerrFatal: new Bits(2),
+  PmeInterrupt: new Bits(3),
+  CrsVisibility: new Bits(4),
+} as const;
+export const RootCap = { CrsVisibility: new Bits(0) } as const;
 
 /** Device Capabilities 2 register. [PCIE] 7.5.3.15 */
-export const DevCap2 = { TimeoutRanges: new Bits(3, 0), TimeoutDisable: new Bits(4) } as const;
+export const DevCap2 = {
+  TimeoutRanges: new Bits(3, 0),
+  TimeoutDisable: new Bits(4),
+  AriForwarding: new Bits(5),
+  AtomicRouting: new Bits(6),
+  AtomicCompleter32: new Bits(7),
+  AtomicCompleter64: new Bits(8),
+  CasCompleter128: new Bits(9),
+  TenBitTagCompleter: new Bits(16),
+  TenBitTagRequester: new Bits(17),
+  EndEndPrefix: new Bits(21),
+  MaxEndEndPrefixes: new Bits(23, 22),
+} as const;
 
 /** Device Control 2 register. [PCIE] 7.5.3.16 */
-export const DevCtl2 = { TimeoutValue: new Bits(3, 0), TimeoutDisable: new Bits(4) } as const;
+export const DevCtl2 = {
+  TimeoutValue: new Bits(3, 0),
+  TimeoutDisable: new Bits(4),
+  AriForwarding: new Bits(5),
+  AtomicRequester: new Bits(6),
+  AtomicEgressBlocking: new Bits(7),
+  IdoRequest: new Bits(8),
+  IdoCompletion: new Bits(9),
+  TenBitTagRequester: new Bits(12),
+  EndEndPrefixBlocking: new Bits(15),
+} as const;
 
 /** Link Capabilities 2 and Link Control 2 registers. [PCIE] 7.5.3.18, 7.5.3.19 */
 export const LinkCap2 = { SupportedSpeeds: new Bits(7, 1) } as const;
@@ -263,7 +312,10 @@ export const MsiXEntryControl = { Mask: new Bits(0) } as const;
 /** Offsets in the ACS Extended Capability. [PCIE] 7.7.11 */
 export const Acs = { Capability: 0x04, Control: 0x06, EgressVector: 0x08 } as const;
 
-/** Bits of ACS Capability and ACS Control alike. [PCIE] 7.7.11.2, 7.7.11.3 */
+/**
+ * Bits of ACS Control; the first seven are those of ACS Capability too, where `AcsCapability.Enhanced` stands for the
+ * others. [PCIE] 7.7.11.2, 7.7.11.3
+ */
 export const AcsBit = {
   SV: 0x01,
   TB: 0x02,
@@ -272,9 +324,22 @@ export const AcsBit = {
   UF: 0x10,
   EC: 0x20,
   DT: 0x40,
+  /** I/O Request Blocking. */
+  IB: 0x80,
+  /** Unclaimed Request Redirect. */
+  URR: 0x1000,
 } as const;
-/** ACS Capability: number of bits of the egress vector. [PCIE] 7.7.11.2 */
-export const AcsCapability = { EgressVectorSize: new Bits(15, 8) } as const;
+/** Bits that a port has together or not at all. Model: ports have no BARs, so no Memory Target Access fields. */
+export const ACS_ENHANCED: number = AcsBit.IB | AcsBit.URR;
+/** ACS Capability, beside {@link AcsBit}; `EgressVectorSize` counts bits. [PCIE] 7.7.11.2 */
+export const AcsCapability = {
+  Services: new Bits(6, 0),
+  Enhanced: new Bits(7),
+  EgressVectorSize: new Bits(15, 8),
+} as const;
+/** Bits of ACS Control that a port with this ACS Capability has. */
+export const acsControlBits = (capability: number): number =>
+  AcsCapability.Services.get(capability) | (AcsCapability.Enhanced.get(capability) * ACS_ENHANCED);
 /** Bits that send a peer request towards the root instead of sideways. [PCIE] 6.12.1.1 */
 export const ACS_REDIRECT: number = AcsBit.RR | AcsBit.CR | AcsBit.EC;
 /** Bits that Linux sets on ports once an IOMMU driver asks for isolation. */
@@ -294,6 +359,12 @@ export const windowBase = (register: number, upper = 0): number =>
 /** Last address of a bridge window. [PCIE] 7.5.1.3.8 */
 export const windowLimit = (register: number, upper = 0): number =>
   windowBase(register, upper) + WINDOW_GRANULE - 1;
+/** First address of an I/O window. [PCIE] 7.5.1.3.6 */
+export const ioWindowBase = (register: number, upper: number): number =>
+  IoWindow.Address.get(register) * IO_WINDOW_GRANULE + upper * 2 ** 16;
+/** Last address of an I/O window. [PCIE] 7.5.1.3.6 */
+export const ioWindowLimit = (register: number, upper: number): number =>
+  ioWindowBase(register, upper) + IO_WINDOW_GRANULE - 1;
 /** Base or Limit register that holds `address`; the upper half goes to {@link windowUpper}. */
 export const windowRegister = (address: number): number =>
   Window.Address.of(lo32(alignDown(address, WINDOW_GRANULE)) / WINDOW_GRANULE);

@@ -6,8 +6,10 @@
 import { invariant } from '#emu/base/errors.ts';
 import { RegisterFile, type RegisterSpec } from '#emu/base/registers.ts';
 import { alignUp } from '#emu/base/units.ts';
+import { completionTimeoutPs, DEFAULT_TIMEOUT_PS } from './completion-timeout.ts';
 import { BarDecode } from './config-bar.ts';
 import {
+  type BarSpec,
   barRegisters,
   checkBars,
   type HeaderSpec,
@@ -28,15 +30,18 @@ import {
   FIRST_CAPABILITY,
   FIRST_EXTENDED,
   Header,
+  HeaderType,
+  ioWindowBase,
+  ioWindowLimit,
   LinkCtl,
   Pcie,
-  SlotSta,
   Status,
   sizeFromCode,
   Type1,
   windowBase,
   windowLimit,
 } from './config-registers.ts';
+import { SlotSta } from './slot-registers.ts';
 
 /** A register whose reset value is known only when capabilities are appended. */
 interface LateRegister extends RegisterSpec {
@@ -78,19 +83,6 @@ const KEPT_BY_FLR: readonly Fields[] = [
   { at: Pcie.LinkCtl, bits: LinkCtl.RCB.mask | LinkCtl.AspmControl.mask },
 ];
 
-/** Completion timeout by its code in Device Control 2: the upper end of each range. [PCIE] 7.5.3.16 */
-const TIMEOUT_PS: Readonly<Record<number, number>> = {
-  1: 100e6,
-  2: 10e9,
-  5: 55e9,
-  6: 210e9,
-  9: 900e9,
-  10: 3.5e12,
-  13: 13e12,
-  14: 64e12,
-};
-const DEFAULT_TIMEOUT_PS = 50e9;
-
 export class ConfigSpace {
   readonly type: 0 | 1;
   /** The bytes as they stand; writing here goes past masks and decoding. */
@@ -102,12 +94,27 @@ export class ConfigSpace {
 
   // Decoded state; plain fields, read on hot paths, refreshed by every write.
   memoryEnable = false;
+  ioEnable = false;
   busMaster = false;
   /** Max_Payload_Size in force, bytes. */
   maxPayloadBytes = 128;
   /** Max_Read_Request_Size in force, bytes. */
   maxReadRequestBytes = 512;
   extendedTags = false;
+  /** 10-Bit Tag Requester Enable. [PCIE] 2.2.6.2 */
+  tenBitTags = false;
+  /** Whether requests may carry Relaxed Ordering, No Snoop and ID-Based Ordering, and completions the last. */
+  relaxedOrdering = false;
+  noSnoop = false;
+  idoRequest = false;
+  idoCompletion = false;
+  /** Whether the function may send AtomicOps; whether the port lets none leave. [PCIE] 6.15 */
+  atomicRequester = false;
+  atomicEgressBlocking = false;
+  /** Whether the port lets no End-End TLP Prefix leave. [PCIE] 2.2.10.4 */
+  prefixBlocking = false;
+  /** Whether the port passes 8-bit function numbers down. [PCIE] 6.13 */
+  ariForwarding = false;
   /** Read completion boundary, 64 or 128. */
   rcbBytes = 64;
   /** 0 when the timeout is disabled. */
@@ -123,15 +130,17 @@ export class ConfigSpace {
   /** 64-bit prefetchable window, both ends inclusive; closed when base > limit. */
   prefBase = 0;
   prefLimit = -1;
+  /** I/O window, both ends inclusive; closed when base > limit. */
+  ioBase = 0;
+  ioLimit = -1;
   secondaryBusReset = false;
   /** ACS Control as written, 0 without the capability. */
   acs = 0;
-  acsSourceValidation = false;
-  acsRequestRedirect = false;
-  acsCompletionRedirect = false;
-  acsUpstreamForwarding = false;
-  acsEgressControl = false;
 
+  /** The physical function of a virtual one, whose Device and Link Control hold for both. [PCIE] 9.3.5.4 */
+  physical: ConfigSpace | null = null;
+
+  readonly #isVirtual: boolean;
   readonly #registers: RegisterFile;
   readonly #scratch = new DataView(new ArrayBuffer(4));
   readonly #watches: Watch[] = [];
@@ -139,6 +148,7 @@ export class ConfigSpace {
   #next = FIRST_CAPABILITY;
   #nextExtended = FIRST_EXTENDED;
   readonly #status: LateRegister = { ...late('Status', Header.Status, 16), w1c: STATUS_W1C };
+  readonly #headerType: LateRegister;
   #link: LateRegister = late('CapabilitiesPointer', Header.CapabilitiesPointer, 8);
   #extendedLink: LateRegister | null = null;
   #pcie = 0;
@@ -150,9 +160,12 @@ export class ConfigSpace {
     invariant(header.type === 0 || bars.length === 0, 'a type 1 function has no BARs here');
     checkBars(bars);
     this.type = header.type;
+    this.#isVirtual = header.isVirtual === true;
+    this.#headerType = late('HeaderType', Header.HeaderType, 8, HeaderType.Layout.of(header.type));
     this.#registers = new RegisterFile(CONFIG_SIZE, [
       ...headerRegisters(header),
-      ...bars.flatMap(barRegisters),
+      ...(header.isVirtual ? [] : bars.flatMap((bar) => barRegisters(bar))),
+      this.#headerType,
       this.#status,
       this.#link,
     ]);
@@ -235,6 +248,28 @@ export class ConfigSpace {
     this.#decode();
   }
 
+  /** Says in the header that the device has other functions. [PCIE] 7.5.1.1.9 */
+  markMultiFunction(): void {
+    this.#point(this.#headerType, HeaderType.MultiFunction.put(this.#headerType.reset, 1));
+  }
+
+  /** Changes the size of a BAR, whose address loses the bits that it no longer has. [PCIE] 7.8.6.3 */
+  resizeBar(index: BarSpec['index'], sizeBytes: number): void {
+    const bar = this.bars.find((one) => one.index === index);
+    invariant(bar !== undefined, `there is no BAR${index} to resize`);
+    bar.sizeBytes = sizeBytes;
+    for (const { offset, writable = 0 } of barRegisters({ index, sizeBytes, width: bar.width })) {
+      this.#registers.remask(offset, writable);
+    }
+    this.#decode();
+  }
+
+  /** Decodes everything again, after what stands outside the own registers has changed. */
+  refresh(): void {
+    this.#decode();
+    this.onWrite?.(Header.Command);
+  }
+
   /** Offset of a capability, or 0. */
   capability(id: CapabilityId): number {
     return this.#offsets.get(id) ?? 0;
@@ -262,7 +297,7 @@ export class ConfigSpace {
 
   /** Whether the ACS egress vector blocks `port`. [PCIE] 7.7.11.4 */
   acsEgressBlocked(port: number): boolean {
-    if (!this.acsEgressControl) return false;
+    if ((this.acs & AcsBit.EC) === 0) return false;
     const word = this.view.getUint32(this.#acs + Acs.EgressVector + 4 * (port >>> 5), true);
     return ((word >>> (port & 31)) & 1) === 1;
   }
@@ -283,11 +318,16 @@ export class ConfigSpace {
   #decode(): void {
     const command = this.read(Header.Command, 2);
     this.memoryEnable = Command.MSE.get(command) === 1;
+    this.ioEnable = Command.IOSE.get(command) === 1;
     this.busMaster = Command.BME.get(command) === 1;
-    for (const bar of this.bars) bar.decode(this.view, this.memoryEnable);
+    if (!this.#isVirtual) {
+      for (const bar of this.bars) bar.decode(this.view, this.memoryEnable);
+    }
     if (this.type === 1) this.#decodeBridge();
-    if (this.#pcie) this.#decodePcie(this.#pcie);
-    if (this.#acs) this.#decodeAcs(this.#acs);
+    const { physical } = this;
+    if (physical !== null) this.#decodePcie(physical.view, physical.#pcie);
+    else if (this.#pcie) this.#decodePcie(this.view, this.#pcie);
+    if (this.#acs) this.acs = this.read(this.#acs + Acs.Control, 2);
   }
 
   #decodeBridge(): void {
@@ -300,29 +340,29 @@ export class ConfigSpace {
     const { PrefetchBase, PrefetchBaseUpper, PrefetchLimit, PrefetchLimitUpper } = Type1;
     this.prefBase = windowBase(this.read(PrefetchBase, 2), this.read(PrefetchBaseUpper, 4));
     this.prefLimit = windowLimit(this.read(PrefetchLimit, 2), this.read(PrefetchLimitUpper, 4));
+    this.ioBase = ioWindowBase(this.read(Type1.IoBase, 1), this.read(Type1.IoBaseUpper, 2));
+    this.ioLimit = ioWindowLimit(this.read(Type1.IoLimit, 1), this.read(Type1.IoLimitUpper, 2));
     this.secondaryBusReset =
       BridgeControl.SecondaryBusReset.get(this.read(Type1.BridgeControl, 2)) === 1;
   }
 
-  #decodePcie(at: number): void {
-    const devCtl = this.read(at + Pcie.DevCtl, 2);
+  #decodePcie(view: DataView, at: number): void {
+    const devCtl = view.getUint16(at + Pcie.DevCtl, true);
     this.maxPayloadBytes = sizeFromCode(DevCtl.MaxPayload.get(devCtl));
     this.maxReadRequestBytes = sizeFromCode(DevCtl.MaxReadRequest.get(devCtl));
     this.extendedTags = DevCtl.ExtendedTag.get(devCtl) === 1;
-    this.rcbBytes = LinkCtl.RCB.get(this.read(at + Pcie.LinkCtl, 2)) ? 128 : 64;
-    const devCtl2 = this.read(at + Pcie.DevCtl2, 2);
-    this.completionTimeoutPs = DevCtl2.TimeoutDisable.get(devCtl2)
-      ? 0
-      : (TIMEOUT_PS[DevCtl2.TimeoutValue.get(devCtl2)] ?? DEFAULT_TIMEOUT_PS);
-  }
-
-  #decodeAcs(at: number): void {
-    this.acs = this.read(at + Acs.Control, 2);
-    this.acsSourceValidation = (this.acs & AcsBit.SV) !== 0;
-    this.acsRequestRedirect = (this.acs & AcsBit.RR) !== 0;
-    this.acsCompletionRedirect = (this.acs & AcsBit.CR) !== 0;
-    this.acsUpstreamForwarding = (this.acs & AcsBit.UF) !== 0;
-    this.acsEgressControl = (this.acs & AcsBit.EC) !== 0;
+    this.rcbBytes = LinkCtl.RCB.get(view.getUint16(at + Pcie.LinkCtl, true)) ? 128 : 64;
+    this.relaxedOrdering = DevCtl.RelaxedOrdering.get(devCtl) === 1;
+    this.noSnoop = DevCtl.NoSnoop.get(devCtl) === 1;
+    const devCtl2 = view.getUint16(at + Pcie.DevCtl2, true);
+    this.completionTimeoutPs = completionTimeoutPs(devCtl2);
+    this.ariForwarding = DevCtl2.AriForwarding.get(devCtl2) === 1;
+    this.atomicRequester = DevCtl2.AtomicRequester.get(devCtl2) === 1;
+    this.atomicEgressBlocking = DevCtl2.AtomicEgressBlocking.get(devCtl2) === 1;
+    this.idoRequest = DevCtl2.IdoRequest.get(devCtl2) === 1;
+    this.idoCompletion = DevCtl2.IdoCompletion.get(devCtl2) === 1;
+    this.tenBitTags = DevCtl2.TenBitTagRequester.get(devCtl2) === 1;
+    this.prefixBlocking = DevCtl2.EndEndPrefixBlocking.get(devCtl2) === 1;
   }
 }
 

@@ -46,6 +46,33 @@ export class CreditReturns {
     }
   }
 
+  /** Forgets those on their way. */
+  clear(): void {
+    this.#head = 0;
+    this.#count = 0;
+  }
+
+  /** Header credits of a class on their way. */
+  headersDue(flowClass: number): number {
+    let sum = 0;
+    for (let i = 0; i < this.#count; i++) sum += +((this.#grantAt(i) & 3) === flowClass);
+    return sum;
+  }
+
+  /** Data credits of a class on their way. */
+  dataDue(flowClass: number): number {
+    let sum = 0;
+    for (let i = 0; i < this.#count; i++) {
+      const grant = this.#grantAt(i);
+      if ((grant & 3) === flowClass) sum += grant >> 2;
+    }
+    return sum;
+  }
+
+  #grantAt(i: number): number {
+    return this.#grants[(this.#head + i) & this.#mask]!;
+  }
+
   #grow(): void {
     const size = (this.#mask + 1) * 2;
     const times = new Float64Array(size);

@@ -4,6 +4,9 @@
  */
 import type { SparseMemory } from '#emu/memory/sparse-memory.ts';
 import { DmaStatus, Purpose } from './dma-status.ts';
+import type { MessageBody } from './message.ts';
+import { TlpKind } from './tlp.ts';
+import { MessageRouting } from './tlp-messages.ts';
 
 /** Told once how a transfer ended, never from inside the call that started it. */
 export interface DmaClient {
@@ -12,16 +15,27 @@ export interface DmaClient {
 
 export class DmaJob {
   isWrite = false;
+  /** An `AtomicKind` whose operands are in `memory`; {@link TlpKind.MRd} for reads and writes. */
+  atomic: TlpKind = TlpKind.MRd;
+  /** Of its requests: `Tlp.flags` and `Tlp.pasid`. */
+  flags = 0;
+  pasid = 0;
+  /** Tags that any completer handles. */
+  smallTags = false;
   address = 0.5;
   sizeBytes = 0;
   /** Bytes for which a TLP was built. */
   issued = 0;
   /** Bytes answered, of a read. */
   answered = 0;
-  /** Local memory; null for an interrupt message, whose data is in `message`. */
+  /** Local memory; null for an interrupt, whose data is in `message`, and for messages. */
   memory: SparseMemory | null = null;
   at = 0;
   message = 0;
+  /** Makes it a message instead, with this `MessageCode`, routing and body; -1 otherwise. */
+  messageCode = -1;
+  routing: MessageRouting = MessageRouting.ToRoot;
+  body: MessageBody | null = null;
   purpose: Purpose = Purpose.Data;
   client: DmaClient | null = null;
   arg = 0;
@@ -71,6 +85,9 @@ export class DmaJobPool {
     job.next = null;
     job.issued = 0;
     job.answered = 0;
+    job.messageCode = -1;
+    job.atomic = TlpKind.MRd;
+    job.flags = 0;
     job.status = DmaStatus.Ok;
     return job;
   }
@@ -78,6 +95,7 @@ export class DmaJobPool {
   give(job: DmaJob): void {
     job.memory = null;
     job.client = null;
+    job.body = null;
     job.next = this.#free;
     this.#free = job;
   }

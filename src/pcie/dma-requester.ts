@@ -3,24 +3,29 @@
  * and puts completions back together. [PCIE] 2.2.6, 2.3.1
  * @module
  */
-import type { DmaAddr } from '#emu/base/units.ts';
+import { type DmaAddr, pageOffset } from '#emu/base/units.ts';
 import { arena } from '#emu/memory/arena.ts';
 import type { SparseMemory } from '#emu/memory/sparse-memory.ts';
 import { DelayLine } from '#emu/sim/delay-line.ts';
 import type { EventArg, Target } from '#emu/sim/kernel.ts';
+import { type AtomicKind, isMalformedAtomic } from './atomic-operation.ts';
 import type { ConfigSpace } from './config-space.ts';
+import { DAMAGED, damageOf } from './damage.ts';
 import { type DmaClient, DmaJob, DmaJobPool, DmaJobQueue } from './dma-job.ts';
 import { DmaStatus, Purpose } from './dma-status.ts';
+import { noteFailedRequest } from './error-site.ts';
 import type { Fabric } from './fabric.ts';
-import { FunctionalPath } from './functional.ts';
+import { carryOut, FunctionalPath } from './functional.ts';
+import { fillMessage, type MessageBody } from './message.ts';
 import type { Port } from './port.ts';
+import { RequestStyle } from './request-attributes.ts';
 import { requestBytes } from './splitting.ts';
-import { TagTable } from './tag-table.ts';
-import { FlowClass, Tlp, TlpKind } from './tlp.ts';
+import { SMALL_TAGS, TAG_BITS, TagTable } from './tag-table.ts';
+import { FlowClass, Tlp, TlpFlag, TlpKind } from './tlp.ts';
+import type { MessageRouting } from './tlp-messages.ts';
 
 /** Negative: dispatched apart from the classes of the TLP path. */
 const Op = { Done: -1, RunFunctional: -2, Expire: -3 } as const;
-const TAG_BITS = 8;
 /** TLPs of a class kept at the port: one on the wire, one behind it. */
 const AHEAD = 2;
 
@@ -28,8 +33,11 @@ export class DmaRequester implements Target {
   readonly path: string;
   /** Requester ID captured from configuration writes. [PCIE] 2.2.6.2 */
   id = 0;
+  /** What its requests say beside address and data. */
+  readonly style: RequestStyle;
   readonly #fabric: Fabric;
-  readonly #port: Port;
+  /** Set anew when the function joins others behind one port. */
+  port: Port;
   readonly #config: ConfigSpace;
   readonly #maxTags: number;
   readonly #quarantine: boolean;
@@ -56,8 +64,9 @@ export class DmaRequester implements Target {
   ) {
     this.path = path;
     this.#fabric = fabric;
-    this.#port = port;
+    this.port = port;
     this.#config = config;
+    this.style = new RequestStyle(config);
     this.#maxTags = maxTags;
     this.#quarantine = quarantine;
     this.#functional = fabric.functional ? new FunctionalPath(fabric) : null;
@@ -87,6 +96,32 @@ export class DmaRequester implements Target {
     job.purpose = purpose;
     job.client = client;
     job.arg = arg;
+    this.style.mark(job);
+    this.#start(job);
+  }
+
+  /** An AtomicOp: takes its operands from `memory`, where the original value is put afterwards. */
+  atomic(
+    kind: AtomicKind,
+    address: DmaAddr,
+    sizeBytes: number,
+    memory: SparseMemory,
+    at: number,
+    client: DmaClient,
+    arg: number,
+  ): void {
+    const job = this.#pool.take();
+    job.isWrite = false;
+    job.atomic = kind;
+    job.address = address;
+    job.sizeBytes = sizeBytes;
+    job.memory = memory;
+    job.at = at;
+    job.purpose = Purpose.Data;
+    job.client = client;
+    job.arg = arg;
+    this.style.mark(job);
+    if (isMalformedAtomic(kind, address, sizeBytes)) job.flags |= TlpFlag.Malformed;
     this.#start(job);
   }
 
@@ -98,6 +133,19 @@ export class DmaRequester implements Target {
     job.sizeBytes = 4;
     job.message = data;
     job.purpose = Purpose.Control;
+    job.flags = this.style.plainFlags;
+    this.#start(job);
+  }
+
+  /** A message, in order with the writes before it. Bus Master Enable does not stop it. [PCIE] 7.5.1.1.3 */
+  sendMessage(code: number, routing: MessageRouting, body: MessageBody): void {
+    const job = this.#pool.take();
+    job.isWrite = true;
+    job.address = 0;
+    job.sizeBytes = 4;
+    job.messageCode = code;
+    job.routing = routing;
+    job.body = body;
     this.#start(job);
   }
 
@@ -111,15 +159,30 @@ export class DmaRequester implements Target {
   complete(tlp: Tlp): boolean {
     const job = this.#tags.job(tlp.tag);
     if (job === null || tlp.targetId !== this.id) return false;
+    if ((tlp.flags & DAMAGED) !== 0 && this.#isDamaged(job, tlp)) return true;
     if (tlp.kind === TlpKind.CplD && job.memory !== null) {
       if (tlp.sizeBytes > this.#tags.left(tlp.tag)) return false;
       job.memory.copyIn(job.at + this.#tags.position(tlp.tag), tlp.payloadAt, tlp.sizeBytes);
       this.#answered(job, tlp.tag, tlp.sizeBytes);
     } else {
-      job.status = tlp.status === DmaStatus.Ok ? DmaStatus.UnsupportedRequest : tlp.status;
+      job.status = failureOf(tlp);
+      noteFailedRequest(this.#config, job.status);
       this.#answered(job, tlp.tag, this.#tags.left(tlp.tag));
     }
     this.#pumpReads();
+    return true;
+  }
+
+  /** Reports a damaged completion: poisoned data end the request, a bad digest leaves it to its timeout. */
+  #isDamaged(job: DmaJob, tlp: Tlp): boolean {
+    const error = damageOf(this.#fabric, this.path, tlp);
+    if (error === null) return false;
+    this.#fabric.refuse(this.path, error, tlp);
+    if (error === 'poisoned-tlp') {
+      job.status = DmaStatus.Poisoned;
+      this.#answered(job, tlp.tag, Math.min(tlp.sizeBytes, this.#tags.left(tlp.tag)));
+      this.#pumpReads();
+    }
     return true;
   }
 
@@ -139,8 +202,11 @@ export class DmaRequester implements Target {
   }
 
   #start(job: DmaJob): void {
-    if (!this.#config.busMaster) {
+    if (!this.#config.busMaster && job.messageCode < 0) {
       job.status = DmaStatus.BusMasterOff;
+      this.#later(job);
+    } else if (job.atomic !== TlpKind.MRd && !this.#config.atomicRequester) {
+      job.status = DmaStatus.AtomicsOff;
       this.#later(job);
     } else if (this.#functional !== null) {
       this.#pending.push(job);
@@ -158,53 +224,79 @@ export class DmaRequester implements Target {
 
   #pumpWrites(): void {
     const { tlps } = this.#fabric;
-    while (this.#port.queued(FlowClass.Posted) < AHEAD) {
+    while (this.port.queued(FlowClass.Posted) < AHEAD) {
       const job = this.#writes.head;
       if (job === null) return;
       const address = job.address + job.issued;
       const limit = this.#config.maxPayloadBytes;
-      const size = requestBytes(address, job.sizeBytes - job.issued, limit);
+      const size = requestBytes(pageOffset(address), job.sizeBytes - job.issued, limit);
       const tlp = tlps.take();
       tlp.kind = TlpKind.MWr;
-      this.#head(tlp, job, address, size);
-      if (job.memory === null) arena.view.setUint32(tlp.payloadAt, job.message, true);
+      tlp.tag = 0;
+      tlp.address = address;
+      tlp.sizeBytes = size;
+      this.#head(tlp, job);
+      if (job.memory === null) this.#fillUnbacked(tlp, job);
       else job.memory.copyOut(job.at + job.issued, tlp.payloadAt, size);
       job.issued += size;
       if (job.issued === job.sizeBytes) {
         this.#writes.shift();
         this.#later(job);
       }
-      this.#port.send(tlp);
+      this.port.send(tlp);
     }
+  }
+
+  /** An interrupt or a message. */
+  #fillUnbacked(tlp: Tlp, job: DmaJob): void {
+    if (job.messageCode < 0) arena.view.setUint32(tlp.payloadAt, job.message, true);
+    else fillMessage(tlp, job.messageCode, job.routing, this.id, job.body ?? {});
   }
 
   #pumpReads(): void {
-    while (this.#port.queued(FlowClass.NonPosted) < AHEAD) {
+    while (this.port.queued(FlowClass.NonPosted) < AHEAD) {
       const job = this.#reads.head;
       if (job === null) return;
       const address = job.address + job.issued;
-      const limit = this.#config.maxReadRequestBytes;
-      const size = requestBytes(address, job.sizeBytes - job.issued, limit);
-      const tagLimit = this.#config.extendedTags ? this.#maxTags : 32;
-      const tag = this.#tags.take(tagLimit, job, job.issued, size);
+      const size = this.#readBytes(job);
+      const tag = this.#takeTag(job, size);
       if (tag < 0) return;
       this.#watch(tag);
       const tlp = this.#fabric.tlps.take();
-      tlp.kind = TlpKind.MRd;
+      tlp.kind = job.atomic;
       tlp.tag = tag;
-      this.#head(tlp, job, address, size);
+      tlp.address = address;
+      tlp.sizeBytes = size;
+      this.#head(tlp, job);
+      if (tlp.payloadBytes > 0) job.memory?.copyOut(job.at, tlp.payloadAt, tlp.payloadBytes);
       job.issued += size;
       if (job.issued === job.sizeBytes) this.#reads.shift();
-      this.#port.send(tlp);
+      this.port.send(tlp);
     }
   }
 
-  #head(tlp: Tlp, job: DmaJob, address: number, size: number): void {
+  /** Bytes of the next request; an AtomicOp is never cut. */
+  #readBytes(job: DmaJob): number {
+    if (job.atomic !== TlpKind.MRd) return job.sizeBytes;
+    const limit = this.#config.maxReadRequestBytes;
+    const offset = pageOffset(job.address + job.issued);
+    return requestBytes(offset, job.sizeBytes - job.issued, limit);
+  }
+
+  /** A tag from the largest range that software and the job allow; -1 when it is used up. [PCIE] 2.2.6.2 */
+  #takeTag(job: DmaJob, size: number): number {
+    const config = this.#config;
+    if (config.tenBitTags && !job.smallTags) return this.#tags.takeLarge(job, job.issued, size);
+    const most = this.#maxTags < SMALL_TAGS ? this.#maxTags : SMALL_TAGS;
+    return this.#tags.take(config.extendedTags ? most : 32, job, job.issued, size);
+  }
+
+  /** The rest of a request; its address is in the record, since as an argument it would be boxed. */
+  #head(tlp: Tlp, job: DmaJob): void {
     tlp.requester = this.id;
-    tlp.address = address;
-    tlp.sizeBytes = size;
     tlp.purpose = job.purpose;
-    tlp.relaxedOrdering = false;
+    tlp.flags = job.flags;
+    tlp.pasid = job.pasid;
     tlp.seal();
   }
 
@@ -253,7 +345,9 @@ export class DmaRequester implements Target {
     const tlp = this.#shown;
     tlp.kind = TlpKind.MRd;
     tlp.tag = tag;
-    this.#head(tlp, job, job.address + this.#tags.position(tag), this.#tags.left(tag));
+    tlp.address = job.address + this.#tags.position(tag);
+    tlp.sizeBytes = this.#tags.left(tag);
+    this.#head(tlp, job);
     return tlp;
   }
 
@@ -264,26 +358,29 @@ export class DmaRequester implements Target {
     // Only what waits now: a client may ask for more, which gets an event of its own.
     for (let job = this.#takeAll(); job !== null; ) {
       const next = job.next;
-      this.#carryOut(path, job);
+      carryOut(path, job, this.port, this.id);
+      noteFailedRequest(this.#config, job.status);
+      if (job.status === DmaStatus.Timeout) this.#timedOutWhole(job);
       this.#finish(job);
       job = next;
     }
+  }
+
+  /** Functional fidelity: a transfer whose completion got lost. */
+  #timedOutWhole(job: DmaJob): void {
+    const tlp = this.#shown;
+    tlp.kind = job.atomic;
+    tlp.tag = 0;
+    tlp.address = job.address;
+    tlp.sizeBytes = job.sizeBytes;
+    this.#head(tlp, job);
+    this.#fabric.refuse(this.path, 'completion-timeout', tlp);
   }
 
   #takeAll(): DmaJob | null {
     const first = this.#pending.head;
     this.#pending.clear();
     return first;
-  }
-
-  #carryOut(path: FunctionalPath, job: DmaJob): void {
-    const { scratch } = this.#fabric;
-    if (job.memory === null) scratch.setU32(0, job.message);
-    const memory = job.memory ?? scratch;
-    const at = job.memory === null ? 0 : job.at;
-    const { address, sizeBytes, purpose } = job;
-    if (job.isWrite) path.write(this.#port, this.id, address, sizeBytes, memory, at, purpose);
-    else job.status = path.read(this.#port, this.id, address, sizeBytes, memory, at, purpose);
   }
 
   #later(job: DmaJob): void {
@@ -296,3 +393,7 @@ export class DmaRequester implements Target {
     if (client !== null) client.dmaDone(status, arg);
   }
 }
+
+/** The status that a completion without data ends its request with; reserved ones are as UR. [PCIE] 2.2.9 */
+const failureOf = ({ status }: Tlp): DmaStatus =>
+  status === DmaStatus.CompleterAbort ? status : DmaStatus.UnsupportedRequest;

@@ -15,6 +15,8 @@ export const DmaStatus = {
   /** Bus Master Enable is 0, so nothing was sent. */
   BusMasterOff: 9,
   Poisoned: 10,
+  /** AtomicOp Requester Enable is 0, so nothing was sent. */
+  AtomicsOff: 11,
 } as const;
 export type DmaStatus = (typeof DmaStatus)[keyof typeof DmaStatus];
 

@@ -3,12 +3,14 @@
  * heads may go next under the ordering rules. Credits are the caller's to check. [PCIE] 2.4.1
  * @module
  */
-import { FlowClass, type Tlp } from './tlp.ts';
+import { FlowClass, isRelaxed, type Tlp, TlpFlag } from './tlp.ts';
 import { TlpRing } from './tlp-ring.ts';
 
 const { Posted, NonPosted, Completion } = FlowClass;
 
 export class EgressQueue {
+  /** For experiments: nothing passes anything, as in a single FIFO, which the ordering table forbids. */
+  isSingleFifo = false;
   readonly #posted = new TlpRing();
   readonly #nonPosted = new TlpRing();
   readonly #completions = new TlpRing();
@@ -52,22 +54,50 @@ export class EgressQueue {
 
   /**
    * The TLP to send now, or null when none may go. `blocked` has bit 1 << class set for each class
-   * whose head lacks credits. A posted TLP may pass what is blocked; nothing passes an older posted
-   * one, but for completions with relaxed ordering.
+   * whose head lacks credits. Everything may pass reads and completions that are blocked; an older posted
+   * TLP is passed by completions with relaxed ordering, by atomics and writes that wait for an answer with it, and
+   * by what has ID-based ordering and comes from elsewhere. Within a class nothing passes anything, which all
+   * entries allow.
    */
   next(blocked: number): Tlp | null {
+    if (this.isSingleFifo) return this.#oldest(blocked);
     const posted = this.#posted.peek();
     const nonPosted = this.#nonPosted.peek();
     const completion = this.#completions.peek();
     let best = posted !== null && (blocked & (1 << Posted)) === 0 ? posted : null;
     if (completion !== null && (blocked & (1 << Completion)) === 0) {
-      const free = completion.relaxedOrdering || !isOlder(posted, completion);
-      if (free && !isOlder(best, completion)) best = completion;
+      if (this.#isFree(posted, completion) && !isOlder(best, completion)) best = completion;
     }
     if (nonPosted !== null && (blocked & (1 << NonPosted)) === 0) {
-      if (!isOlder(posted, nonPosted) && !isOlder(best, nonPosted)) best = nonPosted;
+      if (this.#isFree(posted, nonPosted) && !isOlder(best, nonPosted)) best = nonPosted;
     }
     return best;
+  }
+
+  /** Whether no posted TLP keeps a TLP of another class from going. Relaxed ordering is not for reads. */
+  #isFree(posted: Tlp | null, tlp: Tlp): boolean {
+    if (!isOlder(posted, tlp)) return true;
+    if (isRelaxed(tlp) && (tlp.flowClass === Completion || tlp.dataCredits > 0)) return true;
+    return this.#isApart(tlp);
+  }
+
+  /** Whether ID-based ordering lets a TLP pass all older posted ones: they come from other functions. */
+  #isApart(tlp: Tlp): boolean {
+    if ((tlp.flags & TlpFlag.IDO) === 0) return false;
+    const sender = tlp.flowClass === Completion ? tlp.completer : tlp.requester;
+    for (let i = 0; ; i++) {
+      const posted = this.#posted.at(i);
+      if (posted === null || !isOlder(posted, tlp)) return true;
+      if (posted.requester === sender) return false;
+    }
+  }
+
+  #oldest(blocked: number): Tlp | null {
+    let oldest = this.#posted.peek();
+    for (const tlp of [this.#nonPosted.peek(), this.#completions.peek()]) {
+      if (tlp !== null && !isOlder(oldest, tlp)) oldest = tlp;
+    }
+    return oldest === null || (blocked & (1 << oldest.flowClass)) !== 0 ? null : oldest;
   }
 
   #ring(flowClass: number): TlpRing {

@@ -7,20 +7,17 @@ import { PAGE_SIZE } from '#emu/base/units.ts';
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
 import type { Kernel } from '#emu/sim/kernel.ts';
 import type { DmaWatch } from './dma-watch.ts';
+import type { ErrorOptions } from './error-registers.ts';
+import type { ErrorSite } from './error-site.ts';
+import type { FabricError } from './fabric-error.ts';
+import type { Injector } from './injector.ts';
 import type { Port } from './port.ts';
 import { type Tlp, TlpPool } from './tlp.ts';
 import { TraceHash } from './trace-hash.ts';
 
-export type Fidelity = 'timed' | 'functional';
+export type { FabricError } from './fabric-error.ts';
 
-/** Why a component would not carry or accept a TLP. */
-export type FabricError =
-  | 'unsupported-request'
-  | 'acs-violation'
-  | 'unexpected-completion'
-  | 'peer-refused'
-  | 'completion-timeout'
-  | 'translation-fault';
+export type Fidelity = 'timed' | 'functional';
 
 /** Observation points of the fabric; null when nobody looks. An observer must not touch what it is shown. */
 export interface TlpProbe {
@@ -44,6 +41,12 @@ export class Fabric {
   readonly traceHash: TraceHash;
   probe: TlpProbe | null = null;
   dmaWatch: DmaWatch | null = null;
+  /** Faults on purpose; null when there are none. */
+  injector: Injector | null = null;
+  /** Which registers the functions built from now on have to report errors with. */
+  errorOptions: ErrorOptions = {};
+  /** Functions that report errors, by the path of their port. */
+  readonly errorSites = new Map<string, ErrorSite>();
   /** TLPs that reached their target. */
   delivered = 0;
   /** Link crossings. */
@@ -77,14 +80,35 @@ export class Fabric {
     if (this.probe !== null) this.probe.delivered(path, tlp);
   }
 
-  /** Counts and shows a refusal. */
+  /**
+   * Counts and shows a refusal, and reports it in the function that stands at `path`. Whoever answers the TLP with
+   * an error does so afterwards.
+   */
   refuse(path: string, error: FabricError, tlp: Tlp): void {
-    const key = `${path} ${error}`;
-    this.#errors.set(key, (this.#errors.get(key) ?? 0) + 1);
+    this.#count(path, error);
     if (this.probe !== null) this.probe.refused(path, error, tlp);
+    const site = this.errorSites.get(path) ?? this.errorSites.get(tlp.ingress?.path ?? path);
+    if (site !== undefined) site.refused(error, tlp);
   }
 
-  /** Refusals so far, by `path error`. */
+  /** Reports a poisoned TLP that goes on from `path`. */
+  forwardsPoison(path: string, tlp: Tlp): void {
+    this.errorSites.get(path)?.forwardsPoison(tlp);
+  }
+
+  /** Counts and reports an error of a link or of a function that no TLP came with. */
+  fail(path: string, error: FabricError): void {
+    this.#count(path, error);
+    const site = this.errorSites.get(path);
+    if (site !== undefined) site.refused(error, null);
+  }
+
+  #count(path: string, error: FabricError): void {
+    const key = `${path} ${error}`;
+    this.#errors.set(key, (this.#errors.get(key) ?? 0) + 1);
+  }
+
+  /** Refusals and failures so far, by `path error`. */
   get errors(): ReadonlyMap<string, number> {
     return this.#errors;
   }

@@ -7,28 +7,45 @@ import { PAGE_SIZE, pageOffset } from '#emu/base/units.ts';
 import { ZERO_FRAME } from '#emu/memory/arena.ts';
 import type { SparseMemory } from '#emu/memory/sparse-memory.ts';
 import { Decision, Verdict } from './component.ts';
+import { DAMAGED, refuseDamaged } from './damage.ts';
+import type { DmaJob } from './dma-job.ts';
 import { DmaStatus, Purpose } from './dma-status.ts';
 import type { Fabric } from './fabric.ts';
+import { sendMessage } from './message.ts';
 import type { Port } from './port.ts';
 import { requestBytes } from './splitting.ts';
 import {
   fillCompletion,
   fillCompletionData,
   isConfigWrite,
+  isMemory,
   TlpKind as Kind,
   Tlp,
+  TlpFlag,
   type TlpKind,
+  withFlags,
 } from './tlp.ts';
 
 export class FunctionalPath {
   readonly #fabric: Fabric;
   /** Stands for the request, then for its completion. */
-  readonly #tlp = new Tlp(0);
+  readonly #tlp: Tlp;
   readonly #request = new Tlp(0);
   readonly #decision = new Decision();
+  /** Of the requests to come. */
+  #flags = 0;
+  #pasid = 0;
 
   constructor(fabric: Fabric) {
     this.#fabric = fabric;
+    // Only operands of AtomicOps are ever put there.
+    this.#tlp = new Tlp(fabric.scratch.ensureFrame(0));
+  }
+
+  /** Sets `Tlp.flags` and `Tlp.pasid` of the requests to come. */
+  requestAs(flags: number, pasid: number): void {
+    this.#flags = flags;
+    this.#pasid = pasid;
   }
 
   /** Posted: whatever is refused is dropped, and reported where it was refused. */
@@ -41,7 +58,8 @@ export class FunctionalPath {
     at: number,
     purpose: Purpose,
   ): void {
-    for (let done = 0; done < sizeBytes; ) {
+    let done = 0;
+    do {
       const size = requestBytes(address + done, sizeBytes - done, PAGE_SIZE);
       this.#fill(Kind.MWr, requester, address + done, size, purpose);
       const end = this.#walk(port, this.#tlp);
@@ -52,10 +70,13 @@ export class FunctionalPath {
       }
       this.#hash(end, from, at + done);
       done += end.owner.store(this.#tlp, this.#decision, from, at + done);
-    }
+    } while (done < sizeBytes);
   }
 
-  /** Stops at the first refusal; bytes before it have arrived. */
+  /**
+   * Stops at the first refusal; bytes before it have arrived. Model: so have those whose completion gets lost or
+   * damaged on its way back.
+   */
   read(
     port: Port,
     requester: number,
@@ -74,16 +95,31 @@ export class FunctionalPath {
       this.#fabric.arrived(end.owner.path, end.owner.index, this.#tlp);
       const got = end.owner.load(this.#tlp, this.#decision, into, at + done);
       if (got < 0) return this.#answerFailure(end, got);
-      const answered = this.#answer(end, requester, address + done, got, purpose, into, at + done);
-      if (!answered) return DmaStatus.Timeout;
+      const from = address + done;
+      const status = this.#answer(Kind.MRd, end, requester, from, got, purpose, into, at + done);
+      if (status !== DmaStatus.Ok) return status;
       done += got;
     } while (done < sizeBytes);
     return DmaStatus.Ok;
   }
 
+  /** An AtomicOp: takes its operands from the job's memory, where the original value is put. */
+  atomic(port: Port, requester: number, job: DmaJob): DmaStatus {
+    const { atomic, address, sizeBytes, purpose, memory, at } = job;
+    if (memory === null) return DmaStatus.UnsupportedRequest;
+    const tlp = this.#tlp;
+    this.#fill(atomic, requester, address, sizeBytes, purpose);
+    memory.copyOut(at, tlp.payloadAt, tlp.payloadBytes);
+    const end = this.#walk(port, tlp);
+    if (this.#decision.verdict !== Verdict.Local) return this.#answerRefusal(end);
+    this.#fabric.arrived(end.owner.path, end.owner.index, tlp);
+    end.owner.load(tlp, this.#decision, memory, at);
+    return this.#answer(atomic, end, requester, address, sizeBytes, purpose, memory, at);
+  }
+
   /**
    * A configuration request of a root complex as `requester`; `value` is what a write carries.
-   * @returns the value read, 0 after a write, -1 when nothing answered
+   * @returns the value read, 0 after a write, or minus the status with which it was refused
    */
   config(
     port: Port,
@@ -101,11 +137,11 @@ export class FunctionalPath {
     tlp.address = offset;
     tlp.sizeBytes = size;
     tlp.purpose = Purpose.Control;
+    tlp.flags = 0;
     tlp.seal();
     const end = this.#walk(port, tlp);
     if (this.#decision.verdict !== Verdict.Local) {
-      this.#answerRefusal(end);
-      return -1;
+      return -this.#answerRefusal(end);
     }
     // The value travels in a variable: there is no payload to fold into the digest.
     tlp.payloadBytes = 0;
@@ -113,9 +149,11 @@ export class FunctionalPath {
     const answer = end.owner.configure(end, tlp, value);
     this.#copyRequest();
     if (isConfigWrite(tlp)) fillCompletion(tlp, this.#request, 0, DmaStatus.Ok);
-    else fillCompletionData(tlp, this.#request, 0, 0, size);
-    this.#walk(end, tlp);
-    return answer;
+    else fillCompletionData(tlp, this.#request, 0, 0, 4);
+    const home = this.#walk(end, tlp);
+    if (this.#isHome(home)) return answer;
+    this.#refused(home);
+    return -DmaStatus.Timeout;
   }
 
   #fill(kind: TlpKind, requester: number, address: number, size: number, purpose: Purpose): void {
@@ -126,29 +164,40 @@ export class FunctionalPath {
     tlp.address = address;
     tlp.sizeBytes = size;
     tlp.purpose = purpose;
-    tlp.relaxedOrdering = false;
+    tlp.flags = this.#flags;
+    tlp.pasid = this.#pasid;
     tlp.seal();
   }
 
   /** Follows decisions from `port` on to the port where the TLP stops; the decision says why. */
   #walk(port: Port, tlp: Tlp): Port {
     const decision = this.#decision;
+    const { injector } = this.#fabric;
     for (let out = port; ; ) {
       const ingress = out.peer;
       if (ingress === null) {
         decision.refuse(Verdict.Unsupported, 'unsupported-request');
         return out;
       }
+      if (injector !== null && !injector.passes(out, tlp)) {
+        decision.verdict = Verdict.Swallow;
+        return ingress;
+      }
       out.count(tlp);
+      if ((tlp.flags & TlpFlag.Malformed) !== 0) {
+        decision.refuse(Verdict.Drop, 'malformed-tlp');
+        return ingress;
+      }
       ingress.owner.decide(ingress, tlp, decision);
       if (decision.verdict !== Verdict.Forward || decision.port === null) return ingress;
-      if (tlp.kind <= Kind.MWr) tlp.address = decision.address;
+      if (isMemory(tlp)) tlp.address = decision.address;
       out = decision.port;
     }
   }
 
-  /** Carries the data of a read back; false when its completion does not find the requester. */
+  /** Carries the data of a read back; what went wrong when its completion does not reach the requester whole. */
   #answer(
+    kind: TlpKind,
     end: Port,
     requester: number,
     address: number,
@@ -156,25 +205,46 @@ export class FunctionalPath {
     purpose: Purpose,
     into: SparseMemory,
     at: number,
-  ): boolean {
-    this.#fill(Kind.MRd, requester, address, size, purpose);
+  ): DmaStatus {
+    this.#fill(kind, requester, address, size, purpose);
     const tlp = this.#tlp;
     this.#copyRequest();
     fillCompletionData(tlp, this.#request, 0, 0, size);
+    // A digest matters only to a fault.
+    const hasDigest = this.#fabric.injector !== null && this.#makesDigests(end);
+    if (hasDigest) withFlags(tlp, TlpFlag.TD);
     const home = this.#walk(end, tlp);
-    if (this.#decision.verdict !== Verdict.Local) {
+    if (!this.#isHome(home)) {
       this.#refused(home);
-      return false;
+      return this.#decision.error === 'poisoned-tlp' ? DmaStatus.Poisoned : DmaStatus.Timeout;
     }
     this.#hash(home, into, at);
-    return true;
+    return DmaStatus.Ok;
+  }
+
+  #makesDigests({ path }: Port): boolean {
+    return this.#fabric.errorSites.get(path)?.aer?.ecrcGeneration === true;
+  }
+
+  /** Whether a completion has reached its requester, and undamaged. */
+  #isHome(home: Port): boolean {
+    const decision = this.#decision;
+    const tlp = this.#tlp;
+    const isThere = decision.verdict === Verdict.Local;
+    if (isThere && (tlp.flags & DAMAGED) !== 0) {
+      refuseDamaged(this.#fabric, home.path, tlp, decision);
+    }
+    return decision.verdict === Verdict.Local;
   }
 
   #answerRefusal(end: Port): DmaStatus {
+    const { verdict } = this.#decision;
+    if (verdict === Verdict.Drop || verdict === Verdict.Swallow) {
+      this.#refused(end);
+      return DmaStatus.Timeout;
+    }
     const status =
-      this.#decision.verdict === Verdict.Violation
-        ? DmaStatus.CompleterAbort
-        : DmaStatus.UnsupportedRequest;
+      verdict === Verdict.Violation ? DmaStatus.CompleterAbort : DmaStatus.UnsupportedRequest;
     this.#refused(end);
     return this.#answerError(end, status);
   }
@@ -192,8 +262,10 @@ export class FunctionalPath {
   #answerError(end: Port, status: DmaStatus): DmaStatus {
     this.#copyRequest();
     fillCompletion(this.#tlp, this.#request, 0, status);
-    this.#walk(end, this.#tlp);
-    return status;
+    const home = this.#walk(end, this.#tlp);
+    if (this.#isHome(home)) return status;
+    this.#refused(home);
+    return DmaStatus.Timeout;
   }
 
   #copyRequest(): void {
@@ -205,10 +277,13 @@ export class FunctionalPath {
     to.address = from.address;
     to.sizeBytes = from.sizeBytes;
     to.purpose = from.purpose;
+    to.flags = from.flags;
   }
 
   #refused(end: Port): void {
-    this.#fabric.refuse(end.path, this.#decision.error, this.#tlp);
+    if (this.#decision.verdict === Verdict.Swallow) return;
+    const { error, site } = this.#decision;
+    this.#fabric.refuse((site ?? end).path, error, this.#tlp);
   }
 
   /** Notes a piece at its target, with its bytes as they stand in `memory`. */
@@ -226,4 +301,20 @@ export class FunctionalPath {
       done += bytes;
     }
   }
+}
+
+/** Carries a transfer or message of a function out, and gives a read its status. */
+export function carryOut(path: FunctionalPath, job: DmaJob, port: Port, requester: number): void {
+  const { address, sizeBytes, purpose } = job;
+  if (job.messageCode >= 0) {
+    return sendMessage(port, job.messageCode, job.routing, requester, job.body ?? {});
+  }
+  const { scratch } = port.fabric;
+  if (job.memory === null) scratch.setU32(0, job.message);
+  const memory = job.memory ?? scratch;
+  const at = job.memory === null ? 0 : job.at;
+  path.requestAs(job.flags, job.pasid);
+  if (job.isWrite) path.write(port, requester, address, sizeBytes, memory, at, purpose);
+  else if (job.atomic !== Kind.MRd) job.status = path.atomic(port, requester, job);
+  else job.status = path.read(port, requester, address, sizeBytes, memory, at, purpose);
 }

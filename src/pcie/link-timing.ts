@@ -8,7 +8,7 @@ import type { LinkSpec } from './link.ts';
 
 /** Generation and lanes; any {@link LinkSpec} is one. */
 export interface TimedLink {
-  readonly gen: LinkSpec['gen'] | 6;
+  readonly gen: LinkSpec['gen'];
   readonly width: LinkSpec['width'];
 }
 export type Generation = TimedLink['gen'];

@@ -34,6 +34,7 @@ const MAX_PIECES = PAGE_SIZE / 64 + 1;
 
 /** State of a piece; a failed one is `Failed` plus its completion status, a lost one was never answered. */
 const Piece = { Waiting: 0, Arrived: 1, Lost: 2, Failed: 3 } as const;
+const UNANSWERED = Piece.Failed + DmaStatus.UnsupportedRequest;
 const TAG_BITS = 8;
 const USES = 2 ** 20;
 
@@ -143,13 +144,28 @@ export class PeerReads implements Target {
     } else {
       read.states[piece] = Piece.Failed + (tlp.status || DmaStatus.UnsupportedRequest);
     }
+    this.#end(tag, read);
+    this.#pump();
+    return true;
+  }
+
+  /** Nothing that was asked by `port`, whose link is down, will be answered: Unsupported Request. [PCIE] 2.9.1 */
+  linkDown(port: Port): void {
+    for (const [tag, read] of this.#owner.entries()) {
+      if (read === null || read.egress !== port) continue;
+      read.states[this.#piece[tag]!] = UNANSWERED;
+      this.#end(tag, read);
+    }
+    this.#pump();
+  }
+
+  /** The state of a piece is known, and its tag is free again. */
+  #end(tag: number, read: OwnedRead): void {
     this.#owner[tag] = null;
     this.#tags[this.#freeTags++] = tag;
     this.#lines[tag]?.cancel(this.#tickets[tag]!);
     read.outstanding--;
     this.#answer(read);
-    this.#pump();
-    return true;
   }
 
   /** A piece was never answered, or the quarantine of its tag is over. [PCIE] 2.8 */
@@ -225,6 +241,10 @@ export class PeerReads implements Target {
     const { egress } = read;
     if (egress === null) return;
     const piece = read.issued++;
+    if (!egress.isUp) {
+      read.states[piece] = UNANSWERED;
+      return this.#answer(read);
+    }
     const begin = read.begin(piece);
     const tag = this.#tags[--this.#freeTags]!;
     const tlp = this.#root.fabric.tlps.take();
@@ -234,7 +254,7 @@ export class PeerReads implements Target {
     tlp.address = request.address + begin;
     tlp.sizeBytes = read.end(piece) - begin;
     tlp.purpose = request.purpose;
-    tlp.relaxedOrdering = request.relaxedOrdering;
+    tlp.flags = request.flags;
     tlp.seal();
     this.#owner[tag] = read;
     this.#piece[tag] = piece;

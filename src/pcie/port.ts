@@ -1,31 +1,28 @@
 /**
  * One end of a link: queues what leaves, spends the receiver's credits, serialises, and hands what
- * arrives to its owner. One class for every kind of port. [PCIE] 2.6, 4.2
+ * arrives to its owner. One class for every kind of port. [PCIE] 2.5, 2.6, 4.2
  * @module
  */
 import type { EventArg, Target } from '#emu/sim/kernel.ts';
 import type { Component } from './component.ts';
-import { CreditReturns } from './credit-returns.ts';
-import { DataLink } from './data-link.ts';
-import { EgressQueue } from './egress-queue.ts';
+import type { DataLink } from './data-link.ts';
 import type { Fabric } from './fabric.ts';
-import { type Credits, DEFAULT_PROPAGATION_PS, type LinkSpec, serialisationTable } from './link.ts';
-import { type FlowClass, Tlp } from './tlp.ts';
+import type { HotPlugSlot } from './hot-plug-slot.ts';
+import type { Credits, LinkSpec } from './link.ts';
+import { countLost, countPayload, countSent } from './link-counters.ts';
+import { isLinkError, LINK_ERRORS, LinkError } from './link-error.ts';
+import { type LinkRate, LinkState } from './link-state.ts';
+import type { Msi } from './msi.ts';
+import { type FlowClass, Tlp, TlpFlag } from './tlp.ts';
+import type { VirtualChannel } from './virtual-channel.ts';
+import { VirtualChannels } from './virtual-channels.ts';
+import { Wire } from './wire.ts';
 
-const Op = { Arrive: 0, Pump: 1 } as const;
+const Op = { Arrive: 0, Pump: 1, Fail: 2, Retrained: 3 } as const;
 
-/** Slots of {@link Port.counters}: everything that left by this port. */
-export const LinkCounter = {
-  tlps: 0,
-  wireBytes: 1,
-  /** Payload of user data. */
-  dataBytes: 2,
-  /** Payload of queue entries, lists, doorbells, interrupts and configuration. */
-  controlBytes: 3,
-} as const;
-
-/** Time from freeing a receive buffer to the sender's use of its credits, without the way back, ps. */
-const UPDATE_FC_PS = 4_000;
+/** From one epoch of a link to the next: the bits below are for a VC ID. */
+const EPOCH = 8;
+const LAST_EPOCH = 0x3fff_fff8;
 
 export interface PortOptions {
   /** Credits that this port advertises for its receive buffers. */
@@ -43,264 +40,380 @@ export class Port implements Target {
   readonly index: number;
   readonly fabric: Fabric;
   readonly options: PortOptions;
+  /** Everything that left by this port, by {@link LinkCounter}. */
   readonly counters = new Float64Array(4);
-  link: LinkSpec | null = null;
+  /** What a link down lost on its way out of here, by {@link LossCounter}. */
+  readonly losses = new Float64Array(4);
+  /** Which traffic goes by which virtual channel, and what waits in them. */
+  readonly channels: VirtualChannels;
+  /** How long what leaves takes. */
+  readonly wire: Wire;
+  /** Interrupt of the function of a root port or a switch's downstream port. */
+  interrupt: Msi | null = null;
+  /** Slot below it that devices come to and go from while the machine runs. */
+  slot: HotPlugSlot | null = null;
+  /** The other end while the link is up. */
   #peer: Port | null = null;
-  readonly #queue = new EgressQueue();
-  #serialisation: Int32Array = new Int32Array(0);
-  #propagationPs = 0;
-  #headerPs = 0;
-  #busyUntil = -0.5;
+  #state: LinkState | null = null;
+  /** What TLPs sent to this port carry since the link came up last: those of earlier are lost. */
+  #epoch = 0;
   #pumpPending = false;
   #pumping = false;
   /** Waiting for credits that nobody has returned yet. */
   #starved = false;
-  /** Available at the peer, by flow class; infinite is Number.MAX_SAFE_INTEGER, so never consumed. */
-  readonly #headers = new Float64Array(3);
-  readonly #data = new Float64Array(3);
-  /** Null while the link charges neither DLLPs nor errors. */
-  #dataLink: DataLink | null = null;
-  readonly #returns: CreditReturns;
+  readonly #vc0: VirtualChannel;
   readonly #clock: Float64Array;
 
   constructor(fabric: Fabric, owner: Component, index: number, path: string, options: PortOptions) {
     this.fabric = fabric;
     this.#clock = fabric.kernel.clock;
-    this.#returns = new CreditReturns(this.#clock);
+    this.channels = new VirtualChannels(this.#clock);
+    this.#vc0 = this.channels.vc0;
     this.owner = owner;
     this.index = index;
     this.path = path;
     this.options = options;
+    this.wire = new Wire(this);
   }
 
-  /** The other end; null when nothing is plugged in. */
+  /** The other end; null while the link is down or nothing is plugged in. */
   get peer(): Port | null {
     return this.#peer;
   }
 
+  /** Whether the link carries TLPs, or will after a training that is under way. */
+  get isUp(): boolean {
+    return this.#peer !== null;
+  }
+
+  /** Speed and width as trained last; null before anything was plugged in. */
+  get link(): LinkSpec | null {
+    return this.#state === null ? null : this.#state.spec;
+  }
+
   /** Acks, replays and retrainings of this direction; null when the link charges none. */
   get dataLink(): DataLink | null {
-    return this.#dataLink;
+    return this.wire.dataLink;
   }
 
   /** TLPs of a class that wait here. */
   queued(flowClass: FlowClass): number {
-    return this.#queue.countOf(flowClass);
+    const { channels } = this;
+    return channels.isSingle ? this.#vc0.queue.countOf(flowClass) : channels.queued(flowClass);
   }
 
   /** Everything that waits here. */
   get backlog(): number {
-    return this.#queue.count;
+    return this.channels.waiting;
   }
 
-  /** Credits available for a class right now: headers and 16-byte data units. */
+  /** Credits of VC0 available for a class right now: headers and 16-byte data units. */
   credits(flowClass: FlowClass): { headers: number; data: number } {
-    this.#collect();
-    return { headers: this.#headers[flowClass] ?? 0, data: this.#data[flowClass] ?? 0 };
+    this.#vc0.collect();
+    return { headers: this.#vc0.headers(flowClass), data: this.#vc0.data(flowClass) };
   }
 
-  /** Joins two ports by a link that is already trained. */
-  static connect(a: Port, b: Port, link: LinkSpec): void {
-    a.#attach(b, link);
-    b.#attach(a, link);
+  /** Whether nothing waits here and every credit is back or on its way: so once nothing is in flight. */
+  creditsAtRest(): boolean {
+    return this.#peer === null || this.channels.isAtRest;
   }
 
-  #attach(peer: Port, link: LinkSpec): void {
-    this.#peer = peer;
-    this.link = link;
-    this.#serialisation = serialisationTable(link);
-    this.#propagationPs = link.propagationPs ?? DEFAULT_PROPAGATION_PS;
-    this.#headerPs = this.#serialisation[24 / 4] ?? 0;
-    if (link.overheads || link.bitErrorRate) {
-      const { kernel, tlps } = this.fabric;
-      const random = kernel.random(`${this.path} link`);
-      this.#dataLink = new DataLink(link, this.#propagationPs, tlps.slotBytes, random);
+  /** Joins two ports by a link that is already trained; whatever was in them is unplugged. */
+  static connect(upper: Port, lower: Port, link: LinkSpec): void {
+    Port.wire(upper, lower, link).start();
+  }
+
+  /** The same with a link that is down; {@link linkUp} brings it up. */
+  static wire(upper: Port, lower: Port, link: LinkSpec): LinkState {
+    const state = new LinkState(upper, lower, link);
+    for (const port of [upper, lower]) {
+      port.unplug();
+      port.#state = state;
     }
-    const { PH, PD, NPH, NPD, CplH, CplD } = peer.options.credits;
-    const start = (advertised: number): number =>
-      advertised === 0 ? Number.MAX_SAFE_INTEGER : advertised;
-    this.#headers.set([start(PH), start(NPH), start(CplH)]);
-    this.#data.set([start(PD), start(NPD), start(CplD)]);
+    return state;
   }
 
-  /** Queues a TLP and sends it when order, credits and the wire allow. */
+  /** Takes the link down and what was plugged in away. */
+  unplug(isSurprise = false): void {
+    const state = this.#state;
+    if (state === null) return;
+    state.down(isSurprise);
+    state.upper.#state = null;
+    state.lower.#state = null;
+  }
+
+  /**
+   * Takes the link down, both ends at once. What waits in either port and what is on the wire is lost and counted
+   * in {@link losses}, the latter when it would have arrived; what has arrived, its head at a cut-through port, goes
+   * on. Nothing happens when it is down.
+   * @param isSurprise nobody asked for it: the upper end reports Surprise Down. [PCIE] 2.9.1, 3.2.1
+   */
+  linkDown(isSurprise = false): void {
+    this.#state?.down(isSurprise);
+  }
+
+  /**
+   * Brings the link up, both ends at once, at the speed and width of `link` or those it had. TLPs go once flow
+   * control is initialised, with the credits that the peer advertises. Nothing happens when it is up, or when
+   * nothing is plugged in. @throws USAGE for a link that there is not
+   */
+  linkUp(link: LinkSpec | null = this.link): void {
+    if (link !== null) this.#state?.up(link);
+  }
+
+  /**
+   * Changes speed and width by a recovery, in which TLPs wait and none is lost; owners are told at its end.
+   * Nothing happens while the link is down. [PCIE] 4.2.6.4 @throws USAGE for a link that there is not
+   */
+  retrain(rate: LinkRate): void {
+    this.#state?.retrain(rate);
+  }
+
+  /** Reports an error of the link at this end. */
+  fail(error: LinkError): void {
+    this.fabric.fail(this.path, LINK_ERRORS[error]);
+  }
+
+  /** The same, `delayPs` from now. */
+  failLater(error: LinkError, delayPs: number): void {
+    this.fabric.kernel.schedule(delayPs, this, Op.Fail, error);
+  }
+
+  /** The link's: it is up from now on. */
+  attach(state: LinkState): void {
+    const peer = state.partner(this);
+    this.#peer = peer;
+    this.wire.train(state.spec);
+    for (const channel of this.channels.all) state.grant(this, channel.id);
+  }
+
+  /** The link's: it is down from now on. {@link lapse} follows. */
+  detach(): void {
+    this.#peer = null;
+  }
+
+  /** The link's: nothing that was sent or promised before it went down counts any more. */
+  lapse(): void {
+    this.#epoch = this.#epoch === LAST_EPOCH ? 0 : this.#epoch + EPOCH;
+    this.wire.busyUntil = -0.5;
+    this.#pumpPending = false;
+    this.#starved = false;
+    for (const channel of this.channels.all) this.#empty(channel);
+    this.channels.onCredits?.();
+  }
+
+  /** The link's: it will be told when its training is over, unless it goes down before. */
+  retrainedLater(delayPs: number): void {
+    this.fabric.kernel.schedule(delayPs, this, Op.Retrained, this.#epoch);
+  }
+
+  /**
+   * Enables a virtual channel of this end, 1 to 7; TLPs go by it once the other end has done so too. Model: its
+   * buffers are as large as VC0's. [PCIE] 7.9.1.9
+   */
+  openChannel(id: number): void {
+    if (this.channels.get(id) !== null) return;
+    this.channels.open(id);
+    if (this.#peer === null) return;
+    this.#state?.grant(this, id);
+    this.#state?.grant(this.#peer, id);
+  }
+
+  /** Disables one again; what waits in it is lost. */
+  closeChannel(id: number): void {
+    const channel = this.channels.close(id);
+    if (channel !== null) this.#empty(channel);
+  }
+
+  /** Queues a TLP and sends it when order, credits and the wire allow; loses it while the link is down. */
   send(tlp: Tlp): void {
     const peer = this.#peer;
-    if (peer !== null && this.#idle()) {
+    if (peer === null) return this.#lose(tlp);
+    const { injector } = this.fabric;
+    if (injector !== null && !injector.passes(this, tlp)) return;
+    const { channels } = this;
+    const vc = channels.isSingle ? this.#vc0 : channels.of(tlp);
+    if (vc === null) return this.#refuse(tlp);
+    if (this.#idle()) {
       // An idle wire and an empty queue: most TLPs of a switch leave at once.
-      this.#collect();
-      if (this.#affordable(tlp)) {
+      vc.collect();
+      if (vc.affords(tlp)) {
         this.#pumping = true;
-        this.#transmit(tlp, peer);
+        this.#transmit(tlp, peer, vc);
         this.#pumping = false;
-        if (this.#queue.count > 0) this.#pump();
+        if (channels.waiting > 0) this.#pump();
         return;
       }
     }
-    this.#queue.push(tlp);
+    channels.push(vc, tlp);
     if (!this.#pumpPending && !this.#pumping) this.#pump();
+  }
+
+  /**
+   * Sends a TLP at once whatever the credits say, for tests of the receiver: without credits it has no room, drops
+   * it and reports Receiver Overflow. [PCIE] 2.6.1
+   */
+  overrun(tlp: Tlp): void {
+    const peer = this.#peer;
+    if (peer === null) return this.#lose(tlp);
+    const vc = this.channels.of(tlp) ?? this.#vc0;
+    vc.collect();
+    if (vc.affords(tlp)) return this.#transmit(tlp, peer, vc);
+    const serialisePs = this.wire.serialisation[tlp.wireBytes >> 2]!;
+    peer.failLater(LinkError.ReceiverOverflow, serialisePs + this.wire.flightPs);
+    this.#lose(tlp);
   }
 
   handle(op: number, arg: EventArg): void {
     if (op === Op.Arrive) {
-      if (this.#dataLink !== null) this.#acknowledge(this.#dataLink);
-      if (arg instanceof Tlp) this.owner.receive(this, arg);
-      return;
+      if (arg instanceof Tlp) this.#arrive(arg);
+    } else if (op === Op.Fail) {
+      if (isLinkError(arg)) this.fail(arg);
+    } else if (arg === this.#epoch) {
+      if (op === Op.Retrained) return this.#state?.retrained();
+      this.#pumpPending = false;
+      this.#pump();
     }
-    this.#pumpPending = false;
-    this.#pump();
   }
 
   /** Frees the receive buffer that `tlp` took here, so the sender gets its credits back. */
   release(tlp: Tlp): void {
     const sender = this.#peer;
-    if (sender === null) return;
     tlp.ingress = null;
-    const delayPs = UPDATE_FC_PS + this.#propagationPs;
-    sender.#returned(tlp.flowClass, tlp.dataCredits, delayPs);
+    const id = tlp.linkUse - this.#epoch;
+    if (sender === null) return;
+    // Of an earlier epoch it is no channel's.
+    const vc = id === 0 ? sender.#vc0 : sender.channels.get(id);
+    if (vc !== null) sender.#returned(vc, tlp, this.wire.creditPs);
   }
 
   /** Adds what crossed in functional fidelity, where no TLP is built. */
   count(tlp: Tlp): void {
-    const { counters } = this;
-    const bytes = tlp.payloadBytes;
-    if (tlp.purpose === 0) counters[2] = counters[2]! + bytes;
-    else counters[3] = counters[3]! + bytes;
+    countPayload(this.counters, tlp);
   }
 
-  #returned(flowClass: FlowClass, dataCredits: number, delayPs: number): void {
-    const { kernel } = this.fabric;
-    this.#returns.push(delayPs, flowClass, dataCredits);
-    if (this.#starved && !this.#pumpPending) {
-      this.#starved = false;
-      this.#pumpPending = true;
-      kernel.schedule(delayPs, this, Op.Pump, null);
+  #empty(channel: VirtualChannel): void {
+    channel.lapse();
+    const { queue } = channel;
+    for (let tlp = queue.next(0); tlp !== null; tlp = queue.next(0)) {
+      this.channels.drop(channel, tlp.flowClass);
+      this.#lose(tlp);
     }
   }
 
-  /** Moves credits that have arrived by now to the available ones. */
-  #collect(): void {
-    this.#returns.collect(this.#headers, this.#data);
+  /** Drops a TLP that cannot leave. */
+  #lose(tlp: Tlp): void {
+    countLost(this.losses, tlp);
+    this.#drop(tlp);
+  }
+
+  #returned(vc: VirtualChannel, tlp: Tlp, delayPs: number): void {
+    vc.returns.push(delayPs, tlp.flowClass, tlp.dataCredits);
+    if (this.#starved && !this.#pumpPending) {
+      this.#starved = false;
+      this.#wake(delayPs);
+    }
   }
 
   #pump(): void {
-    if (this.#peer === null) return this.#discard();
+    const { channels, wire } = this;
     this.#pumping = true;
-    while (this.#queue.count > 0) {
-      const wait = this.#busyUntil - this.#clock[0]!;
+    while (channels.waiting > 0 && this.#peer !== null) {
+      const wait = wire.busyUntil - this.#clock[0]!;
       if (wait > 0) {
         this.#wake(wait);
         break;
       }
-      this.#collect();
-      const tlp = this.#next();
+      const vc = channels.isSingle ? this.#vc0 : channels.select();
+      vc.collect();
+      const tlp = vc.next();
       if (tlp === null) {
         this.#starve();
         break;
       }
-      this.#queue.drop(tlp.flowClass);
-      this.#transmit(tlp, this.#peer);
+      channels.drop(vc, tlp.flowClass);
+      this.#transmit(tlp, this.#peer, vc);
     }
     this.#pumping = false;
   }
 
-  /** The TLP to send next by order and credits, or null. */
-  #next(): Tlp | null {
-    const queue = this.#queue;
-    const only = queue.onlyHead();
-    if (only !== null) return this.#affordable(only) ? only : null;
-    let blocked = 0;
-    for (let flowClass = 0; flowClass < 3; flowClass++) {
-      const head = queue.head(flowClass);
-      if (head !== null && !this.#affordable(head)) blocked |= 1 << flowClass;
+  #arrive(tlp: Tlp): void {
+    if ((tlp.linkUse !== this.#epoch || !this.channels.isSingle) && !this.#accepts(tlp)) return;
+    const { dataLink } = this.wire;
+    if (dataLink !== null) this.wire.acknowledge(dataLink, this.#peer);
+    if ((tlp.flags & TlpFlag.Malformed) !== 0) return this.#refuse(tlp);
+    this.owner.receive(this, tlp);
+  }
+
+  /** Whether a TLP that arrives is of this use of the link and of a traffic class with a channel; else it ends here. */
+  #accepts(tlp: Tlp): boolean {
+    const id = tlp.linkUse - this.#epoch;
+    if (id < 0 || id >= EPOCH) {
+      // It was on the wire when the link went down.
+      countLost((this.#state?.partner(this) ?? this).losses, tlp);
+      this.fabric.tlps.give(tlp);
+      return false;
     }
-    return queue.next(blocked);
+    if (this.channels.of(tlp)?.id === id) return true;
+    this.#refuse(tlp);
+    return false;
+  }
+
+  /** It breaks a rule, or no channel has its traffic class here. [PCIE] 2.3, 2.5.3 */
+  #refuse(tlp: Tlp): void {
+    this.fabric.refuse(this.path, 'malformed-tlp', tlp);
+    this.#drop(tlp);
+  }
+
+  #drop(tlp: Tlp): void {
+    if (tlp.ingress !== null) tlp.ingress.release(tlp);
+    this.fabric.tlps.give(tlp);
   }
 
   /** Nothing is queued, on the wire or waiting for its time. */
   #idle(): boolean {
-    const free = this.#queue.count === 0 && !this.#pumpPending && !this.#pumping;
-    return free && this.#busyUntil <= this.#clock[0]!;
+    const free = this.channels.waiting === 0 && !this.#pumpPending && !this.#pumping;
+    return free && this.wire.busyUntil <= this.#clock[0]!;
   }
 
-  #affordable(tlp: Tlp): boolean {
-    const { flowClass } = tlp;
-    return this.#headers[flowClass]! >= 1 && this.#data[flowClass]! >= tlp.dataCredits;
-  }
-
-  #transmit(tlp: Tlp, peer: Port): void {
+  #transmit(tlp: Tlp, peer: Port, vc: VirtualChannel): void {
     const { kernel, probe } = this.fabric;
+    const { wire } = this;
     const now = this.#clock[0]!;
-    const serialisePs = this.#serialisation[tlp.wireBytes >> 2]!;
+    const serialisePs = wire.serialisation[tlp.wireBytes >> 2]!;
     // A cut-through owner may have decided before the tail arrived: the tail bounds how early this ends.
     let start: number = now;
     if (tlp.ingress !== null && tlp.tailReadyPs - serialisePs > start) {
       start = Math.ceil(tlp.tailReadyPs - serialisePs);
     }
-    if (this.#dataLink !== null) start += this.#replay(this.#dataLink, tlp, serialisePs);
-    this.#busyUntil = start + serialisePs;
-    this.#spend(tlp);
+    const { dataLink } = wire;
+    if (dataLink !== null) start += wire.replay(dataLink, tlp, serialisePs, this.counters, peer);
+    wire.busyUntil = start + serialisePs;
+    vc.spend(tlp);
     if (tlp.ingress !== null) tlp.ingress.release(tlp);
-    this.#countSent(tlp);
+    this.fabric.hops++;
+    countSent(this.counters, tlp);
     if (probe !== null) probe.sent(this, tlp);
     const { ingressLatencyPs = 0, cutThrough = false } = peer.options;
-    const wholePs = serialisePs + this.#propagationPs + ingressLatencyPs;
-    const headPs = cutThrough ? this.#headerPs + this.#propagationPs + ingressLatencyPs : wholePs;
+    const wholePs = serialisePs + wire.flightPs + ingressLatencyPs;
+    const headPs = cutThrough ? wire.headerPs + wire.flightPs + ingressLatencyPs : wholePs;
     tlp.ingress = peer;
+    tlp.linkUse = peer.#epoch + vc.id;
     tlp.tailReadyPs = start + wholePs;
     const lead = Math.min(headPs, wholePs);
     kernel.schedule(start - now + lead, peer, Op.Arrive, tlp);
     this.owner.sent(this, tlp.flowClass);
   }
 
-  /** Time lost to replays before the transmission that arrives undamaged. */
-  #replay(dataLink: DataLink, tlp: Tlp, serialisePs: number): number {
-    const replays = dataLink.replays(tlp.wireBytes);
-    if (replays === 0) return 0;
-    this.counters[LinkCounter.wireBytes]! += replays * tlp.wireBytes;
-    return dataLink.replayPs(replays, serialisePs);
-  }
-
-  /** DLLPs for what has arrived take their share of this direction. */
-  #acknowledge(dataLink: DataLink): void {
-    const now = this.#clock[0]!;
-    const owedPs = dataLink.owedPs(now);
-    if (owedPs > 0) this.#busyUntil = Math.max(this.#busyUntil, now) + owedPs;
-  }
-
-  #spend(tlp: Tlp): void {
-    const { flowClass } = tlp;
-    const headers = this.#headers[flowClass]!;
-    if (headers < Number.MAX_SAFE_INTEGER) this.#headers[flowClass] = headers - 1;
-    const data = this.#data[flowClass]!;
-    if (data < Number.MAX_SAFE_INTEGER) this.#data[flowClass] = data - tlp.dataCredits;
-  }
-
-  #countSent(tlp: Tlp): void {
-    const { counters } = this;
-    this.fabric.hops++;
-    counters[0] = counters[0]! + 1;
-    counters[1] = counters[1]! + tlp.wireBytes;
-    this.count(tlp);
-  }
-
   #wake(delayPs: number): void {
     this.#pumpPending = true;
-    this.fabric.kernel.schedule(delayPs, this, Op.Pump, null);
+    this.fabric.kernel.schedule(delayPs, this, Op.Pump, this.#epoch);
   }
 
   #starve(): void {
-    const delayPs = this.#returns.nextDelayPs;
+    const { channels } = this;
+    const delayPs = channels.isSingle ? this.#vc0.returns.nextDelayPs : channels.nextDelayPs;
     if (delayPs >= 0) this.#wake(delayPs);
     else this.#starved = true;
-  }
-
-  /** Nothing is plugged in: what is sent here is lost. The owner's decision answers reads before that. */
-  #discard(): void {
-    for (let tlp = this.#queue.next(0); tlp !== null; tlp = this.#queue.next(0)) {
-      this.#queue.drop(tlp.flowClass);
-      if (tlp.ingress !== null) tlp.ingress.release(tlp);
-      this.fabric.tlps.give(tlp);
-    }
   }
 }

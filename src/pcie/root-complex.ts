@@ -9,22 +9,29 @@ import { arena } from '#emu/memory/arena.ts';
 import { copyMemory, type SparseMemory } from '#emu/memory/sparse-memory.ts';
 import type { EventArg, Target } from '#emu/sim/kernel.ts';
 import type { Pending } from '#emu/sim/pending.ts';
+import { setLinkDown, setLinkUp } from './capabilities.ts';
 import { type Component, Decision, Verdict } from './component.ts';
-import { accessConfig, answerError } from './config-access.ts';
+import { accessConfig } from './config-access.ts';
 import type { ConfigSpace } from './config-space.ts';
 import { DmaStatus } from './dma-status.ts';
 import type { BarHandler } from './endpoint.ts';
+import { addRootErrors } from './error-registers.ts';
 import type { Fabric } from './fabric.ts';
-import { type HostBridgeOptions, HostBridges } from './host-bridge.ts';
+import { HostBridges } from './host-bridge.ts';
+import { HotReset } from './hot-reset.ts';
+import { type IntxWires, rootIntx } from './intx-wires.ts';
 import { FULL_CREDITS } from './link.ts';
-import { MemoryServer, type MemoryTiming } from './memory-server.ts';
+import { MemoryServer } from './memory-server.ts';
+import { MessageInbox } from './message.ts';
 import { type PeerPolicy, PeerRules } from './peer-policy.ts';
 import { PeerReads, type PeerReadTable } from './peer-reads.ts';
 import { Port } from './port.ts';
+import { PostedOrder } from './posted-order.ts';
+import { RootAnswers } from './root-answers.ts';
+import { DEFAULT_ROOT_LATENCY_PS, type RootComplexOptions } from './root-complex-options.ts';
 import { RootRequester } from './root-requester.ts';
-import { type AddressSpan, RootRouter, Service } from './root-router.ts';
-import { completionBytes } from './splitting.ts';
-import { FlowClass, fillCompletionData, isCompletion, Tlp, TlpKind } from './tlp.ts';
+import { RootRouter, Service } from './root-router.ts';
+import { FlowClass, isCompletion, isMessage, isRelaxed, Tlp, TlpKind } from './tlp.ts';
 import type { Translator } from './translator.ts';
 
 const Op = {
@@ -37,28 +44,12 @@ const Op = {
   Ones: 6,
   Own: 7,
   Complete: 8,
+  Message: 9,
 } as const;
-const { MWr } = TlpKind;
+const { MRd, MWr } = TlpKind;
 const FOUR_GIB = 0x1_0000_0000;
+const MAX_PAYLOAD_BYTES = 4096;
 const NEAR_PS = 2 ** 31;
-
-export const DEFAULT_ROOT_LATENCY_PS = 100_000;
-
-export interface RootComplexOptions {
-  /** Host physical address space. */
-  readonly memory: SparseMemory;
-  /** Part of it that is DRAM. */
-  readonly dram: AddressSpan;
-  /** A 4-byte write here raises the interrupt of the number written. */
-  readonly doorbell: AddressSpan;
-  readonly memoryTiming?: MemoryTiming;
-  /** From the tail of a TLP at a root port to the decision, ps. Default 100 ns. */
-  readonly latencyPs?: number;
-  /** At least one; their buses and windows are disjoint. */
-  readonly hostBridges: readonly HostBridgeOptions[];
-  /** For policies that take reads over. */
-  readonly peerReads?: PeerReadTable;
-}
 
 export class RootComplex implements Component, Target {
   readonly path: string;
@@ -71,16 +62,22 @@ export class RootComplex implements Component, Target {
   readonly ports: readonly Port[];
   /** Their type 1 functions. */
   readonly bridges: readonly ConfigSpace[];
+  readonly completionBytes: number;
   readonly peers: PeerRules;
   readonly requester: RootRequester;
+  /** Messages that end here. */
+  readonly messages = new MessageInbox();
   /** The IOMMU, or null: addresses of devices are then physical. */
   translator: Translator | null = null;
+  /** Takes the level of an interrupt line, four for each host bridge. */
+  onIntx: ((line: number, asserted: boolean) => void) | null = null;
+  readonly #intx: IntxWires;
   /** Takes the number written to the doorbell. */
   onInterrupt: ((data: number) => void) | null = null;
   readonly #router: RootRouter;
   readonly #decision = new Decision();
-  /** Per root port: when its latest posted write takes effect, so that nothing overtakes it. */
-  readonly #postedDue: Float64Array;
+  readonly #posted: PostedOrder;
+  readonly #answers = new RootAnswers(this);
   readonly #peerReadTable: PeerReadTable;
   #peerReads: PeerReads | null = null;
 
@@ -88,6 +85,7 @@ export class RootComplex implements Component, Target {
     this.fabric = fabric;
     this.path = path;
     this.memory = options.memory;
+    this.completionBytes = options.completionBytes ?? MAX_PAYLOAD_BYTES;
     this.server = new MemoryServer(fabric.kernel.clock, options.memoryTiming);
     this.hosts = new HostBridges(options.hostBridges);
     this.bridges = this.hosts.bridges;
@@ -99,10 +97,13 @@ export class RootComplex implements Component, Target {
     this.ports = this.bridges.map(
       (_, i) => new Port(fabric, this, i, paths[i] ?? `${path}.port${i}`, portOptions),
     );
-    this.#postedDue = new Float64Array(this.ports.length).fill(-0.5);
+    this.#posted = new PostedOrder(fabric.kernel.clock, this.ports.length);
     this.peers = new PeerRules(this.ports.length);
     this.#peerReadTable = options.peerReads ?? {};
     this.requester = new RootRequester(this);
+    for (const port of this.ports) new HotReset(port, this.bridges[port.index]!);
+    this.#intx = rootIntx(this.hosts, this.messages, (line, on) => this.onIntx?.(line, on));
+    addRootErrors(this, (address, data) => this.#signal(address, data));
   }
 
   /**
@@ -187,6 +188,20 @@ export class RootComplex implements Component, Target {
     else this.#handleRare(op, ingress, arg);
   }
 
+  linkChanged(port: Port, isUp: boolean): void {
+    const bridge = this.bridges[port.index];
+    if (bridge === undefined) return;
+    if (isUp && port.link !== null) {
+      setLinkUp(bridge, port.link);
+    } else {
+      setLinkDown(bridge);
+      this.requester.linkDown(port);
+      this.#peerReads?.linkDown(port);
+      this.#intx.release(port.index);
+    }
+    port.slot?.linkChanged();
+  }
+
   store(tlp: Tlp, decision: Decision, from: SparseMemory, at: number): number {
     const { address } = decision;
     if (this.#router.isDoorbell(address)) {
@@ -200,6 +215,7 @@ export class RootComplex implements Component, Target {
 
   load(tlp: Tlp, decision: Decision, into: SparseMemory, at: number): number {
     if (this.#router.service !== Service.Memory) return this.#loadPeer(tlp, decision, into, at);
+    if (tlp.kind !== MRd) return this.#answers.load(tlp, decision.address, into, at);
     copyMemory(into, at, this.memory, decision.address, tlp.sizeBytes);
     this.server.count(false, tlp.purpose, tlp.sizeBytes);
     return tlp.sizeBytes;
@@ -211,14 +227,25 @@ export class RootComplex implements Component, Target {
     return config === null ? 0xffff_ffff : accessConfig(config, tlp, value);
   }
 
+  message(ingress: Port, tlp: Tlp): void {
+    this.fabric.arrived(this.path, this.index, tlp);
+    if (this.messages.deliver(ingress, tlp)) return;
+    this.fabric.refuse(ingress.path, 'unsupported-request', tlp);
+  }
+
   /** Frees what peer policies have taken; host memory is not its own. */
   dispose(): void {
     this.#peerReads?.dispose();
   }
 
+  /** An interrupt of a root port. `Model:` not translated, and never a write to anything but the doorbell. */
+  #signal(address: number, data: number): void {
+    if (this.#router.isDoorbell(address)) this.onInterrupt?.(data);
+  }
+
   /** Completions must not pass posted writes either. [PCIE] 2.4.1 */
   #receiveCompletion(ingress: Port, tlp: Tlp, decision: Decision): void {
-    const waitPs = tlp.relaxedOrdering ? 0 : this.#behindPosted(ingress.index);
+    const waitPs = isRelaxed(tlp) ? 0 : this.#posted.waitPs(ingress.index);
     if (decision.verdict === Verdict.Forward && decision.port !== null) {
       if (waitPs === 0) return decision.port.send(tlp);
       tlp.egress = decision.port;
@@ -226,7 +253,7 @@ export class RootComplex implements Component, Target {
     } else if (decision.verdict === Verdict.Local) {
       this.#after(waitPs, Op.Complete, tlp);
     } else {
-      this.fabric.refuse(ingress.path, decision.error, tlp);
+      this.fabric.refuse((decision.site ?? ingress).path, decision.error, tlp);
       this.#release(ingress, tlp);
     }
   }
@@ -252,13 +279,7 @@ export class RootComplex implements Component, Target {
 
   /** When every write that is translated by now has taken effect, ps: what an IOMMU's fence waits for. */
   drainedAt(): number {
-    return this.#postedDue.reduce((latest, due) => Math.max(latest, due), 0);
-  }
-
-  /** Time until the latest posted write of a root port takes effect. */
-  #behindPosted(port: number): number {
-    const waitPs = this.#postedDue[port]! - this.fabric.kernel.clock[0]!;
-    return waitPs > 0 ? waitPs : 0;
+    return this.#posted.drainedAt();
   }
 
   /** Adds the wait for a share of the pair's bandwidth: of a read, for what it asks. */
@@ -272,10 +293,8 @@ export class RootComplex implements Component, Target {
 
   /** Delay until a request takes effect: its translation, and behind every earlier posted write. */
   #order(ingress: Port, tlp: Tlp, latencyPs: number): number {
-    const waitPs = Math.max(this.#behindPosted(ingress.index), latencyPs);
-    if (tlp.flowClass === FlowClass.Posted) {
-      this.#postedDue[ingress.index] = this.fabric.kernel.clock[0]! + waitPs;
-    }
+    const waitPs = Math.max(this.#posted.waitPs(ingress.index), latencyPs);
+    if (tlp.flowClass === FlowClass.Posted) this.#posted.note(ingress.index, waitPs);
     return waitPs;
   }
 
@@ -290,9 +309,10 @@ export class RootComplex implements Component, Target {
     }
     if (decision.verdict === Verdict.Local) {
       if (this.#router.service !== Service.Memory) return this.#peerOp(tlp);
-      return tlp.kind === MWr ? Op.Write : Op.Read;
+      if (tlp.kind === MWr) return Op.Write;
+      return isMessage(tlp) ? Op.Message : Op.Read;
     }
-    this.fabric.refuse(ingress.path, decision.error, tlp);
+    this.fabric.refuse((decision.site ?? ingress).path, decision.error, tlp);
     tlp.status =
       decision.verdict === Verdict.Violation
         ? DmaStatus.CompleterAbort
@@ -310,6 +330,10 @@ export class RootComplex implements Component, Target {
     if (op === Op.Refuse) return this.#refuse(ingress, tlp);
     if (op === Op.Complete) return this.#complete(ingress, tlp);
     if (op === Op.Own) return this.#peerReads?.start(tlp);
+    if (op === Op.Message) {
+      this.message(ingress, tlp);
+      return this.#release(ingress, tlp);
+    }
     this.fabric.arrived(this.path, this.index, tlp);
     this.#answer(ingress, tlp, true);
   }
@@ -341,41 +365,18 @@ export class RootComplex implements Component, Target {
     this.#after(this.server.readPs(tlp.sizeBytes), Op.Answer, tlp);
   }
 
-  /** Sends the data of a read back, or all ones, split at the root port's RCB. */
   #answer(ingress: Port, tlp: Tlp, isOnes = false): void {
-    const { tlps } = this.fabric;
-    const completer = this.hosts.ofPort(ingress.index).id;
-    const { maxPayloadBytes, rcbBytes } = this.#bridge(ingress.index);
-    let done = 0;
-    do {
-      const address = tlp.address + done;
-      const size = completionBytes(address, tlp.sizeBytes - done, maxPayloadBytes, rcbBytes);
-      const cpl = tlps.take();
-      fillCompletionData(cpl, tlp, completer, done, size);
-      if (isOnes) arena.fill(cpl.payloadAt, 0xff, size);
-      else if (size > 0) this.memory.copyOut(address, cpl.payloadAt, size);
-      ingress.send(cpl);
-      done += size;
-    } while (done < tlp.sizeBytes);
+    this.#answers.data(ingress, tlp, isOnes);
     this.#release(ingress, tlp);
   }
 
   #refuse(ingress: Port, tlp: Tlp): void {
-    if (tlp.flowClass === FlowClass.NonPosted) {
-      const completer = this.hosts.ofPort(ingress.index).id;
-      ingress.send(answerError(this.fabric.tlps, tlp, completer, tlp.status));
-    }
+    this.#answers.failure(ingress, tlp);
     this.#release(ingress, tlp);
   }
 
   #release(ingress: Port, tlp: Tlp): void {
     ingress.release(tlp);
     this.fabric.tlps.give(tlp);
-  }
-
-  #bridge(index: number): ConfigSpace {
-    const bridge = this.bridges[index];
-    if (!bridge) throw new RangeError(`${this.path} has no root port ${index}`);
-    return bridge;
   }
 }

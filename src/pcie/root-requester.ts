@@ -11,14 +11,23 @@ import { arena } from '#emu/memory/arena.ts';
 import type { EventArg, Target } from '#emu/sim/kernel.ts';
 import type { Pending } from '#emu/sim/pending.ts';
 import type { BarHandler } from './bar-space.ts';
-import { Purpose } from './dma-status.ts';
+import { Type1 } from './config-registers.ts';
+import { CONFIG_RETRY_PS, visibleRetry } from './config-retry.ts';
+import { CpuTimeouts } from './cpu-timeouts.ts';
+import { DAMAGED, damageOf } from './damage.ts';
+import { DmaStatus, Purpose } from './dma-status.ts';
+import { noteFailedRequest } from './error-site.ts';
+import type { FabricError } from './fabric-error.ts';
 import { FunctionalPath } from './functional.ts';
 import { type Addressed, ROOT_BUS } from './host-bridge.ts';
 import type { Port } from './port.ts';
+import { CONFIG_RETRY } from './readiness.ts';
 import type { RootComplex } from './root-complex.ts';
-import { type Tlp, TlpKind } from './tlp.ts';
+import { type Tlp, TlpFlag, TlpKind } from './tlp.ts';
 
 const TAGS = 256;
+/** Op of a configuration request to be repeated. */
+const AGAIN = -1;
 /** An access that stays inside the root complex, ps. */
 const INTERNAL_PS = 20_000;
 const ALL_ONES: Readonly<Record<number, number>> = { 1: 0xff, 2: 0xffff, 4: 0xffff_ffff };
@@ -46,12 +55,14 @@ export class RootRequester implements Target {
   /** Tags in the order in which they became free. */
   readonly #freeTags: number[] = Array.from({ length: TAGS }, (_, i) => i);
   readonly #waiting: CpuRequest[] = [];
+  readonly #timeouts: CpuTimeouts;
   /** Address of the write being routed. */
   readonly #at: Addressed = { address: 0.5 };
 
   constructor(root: RootComplex) {
     this.#root = root;
     this.path = `${root.path}.cpu`;
+    this.#timeouts = new CpuTimeouts(root.fabric.kernel, this.path, this);
     this.#functional = root.fabric.functional ? new FunctionalPath(root.fabric) : null;
   }
 
@@ -86,6 +97,34 @@ export class RootRequester implements Target {
     return request.pending;
   }
 
+  /** A read of I/O space; all ones where nothing answers, as below every endpoint here. [PCIE] 2.2.7 */
+  ioRead(address: number, size: 1 | 2 | 4): Pending<number> {
+    return this.#io(this.#request('I/O read', TlpKind.IORd, address, size)).pending;
+  }
+
+  /** A write to I/O space, which is not posted: done once it is answered. */
+  ioWrite(address: number, size: 1 | 2 | 4, value: number): Pending<void> {
+    const done = this.#root.fabric.kernel.pending<void>(`${this.path} I/O write`);
+    const request = this.#request('I/O write', TlpKind.IOWr, address, size);
+    request.value = value;
+    this.#io(request).pending.onDone(() => done.complete());
+    return done;
+  }
+
+  /** To the root port in whose I/O window it lies. It must not cross a DW. */
+  #io(request: CpuRequest): CpuRequest {
+    const { address, size } = request;
+    invariant((address & 3) + size <= 4, `I/O access at ${hex(address)}/${size}`);
+    const { bridges, ports } = this.#root;
+    const index = bridges.findIndex(
+      ({ ioEnable, ioBase, ioLimit }) => ioEnable && address >= ioBase && address <= ioLimit,
+    );
+    const port = ports[index];
+    if (port?.peer) this.#dispatch(request, port);
+    else this.#answerLater(request, ALL_ONES[size] ?? 0, INTERNAL_PS);
+    return request;
+  }
+
   mmioWrite(address: PhysAddr, size: 1 | 2 | 4 | 8, lo: number, hi: number): void {
     const { fabric } = this.#root;
     const inside = this.#internal.entryAt(address);
@@ -108,6 +147,7 @@ export class RootRequester implements Target {
     }
     const tlp = fabric.tlps.take();
     tlp.kind = TlpKind.MWr;
+    tlp.tag = 0;
     tlp.address = target.address;
     tlp.sizeBytes = size;
     this.#own(tlp, port);
@@ -122,18 +162,77 @@ export class RootRequester implements Target {
       this.#root.fabric.refuse(this.path, 'unexpected-completion', tlp);
       return;
     }
+    const damage = this.#damageOf(request, tlp);
+    if (damage === 'ecrc-error') return;
     this.#outstanding[tlp.tag] = null;
+    this.#timeouts.stop(tlp.tag);
     this.#freeTags.push(tlp.tag);
     const hasData = tlp.kind === TlpKind.CplD;
-    const failed = tlp.status !== 0;
-    const value = hasData ? readValue(tlp.payloadAt, request.size) : 0;
-    request.pending.complete(failed ? (ALL_ONES[request.size] ?? 0) : value);
+    const failed = tlp.status !== 0 || damage !== null;
+    if (failed && request.port !== null) this.#noteFailure(request.port, tlp.status);
+    const lane = request.kind === TlpKind.MRd ? 0 : request.address & 3;
+    const value = hasData ? readValue(tlp.payloadAt + lane, request.size) : 0;
+    const isConfig = request.kind >= TlpKind.CfgRd0;
+    if (tlp.status === DmaStatus.RequestRetry && isConfig) this.#retry(request);
+    else request.pending.complete(failed ? (ALL_ONES[request.size] ?? 0) : value);
     const next = this.#waiting.shift();
     if (next) this.#issue(next);
   }
 
-  handle(_op: number, arg: EventArg): void {
-    if (arg instanceof CpuRequest) arg.pending.complete(arg.value);
+  /** Reports a damaged completion: poisoned data read as all ones, a bad digest leaves it to the timeout. */
+  #damageOf({ port }: CpuRequest, tlp: Tlp): FabricError | null {
+    if ((tlp.flags & DAMAGED) === 0 || port === null) return null;
+    const { fabric } = this.#root;
+    const error = damageOf(fabric, port.path, tlp);
+    if (error !== null) fabric.refuse(port.path, error, tlp);
+    return error;
+  }
+
+  /** Answers what waits for an answer by `port`, whose link is down: all ones. [PCIE] 2.9.1 */
+  linkDown(port: Port): void {
+    for (const [tag, request] of this.#outstanding.entries()) {
+      if (request?.port !== port) continue;
+      this.#outstanding[tag] = null;
+      this.#timeouts.stop(tag);
+      this.#freeTags.push(tag);
+      this.#answerLater(request, ALL_ONES[request.size] ?? 0, INTERNAL_PS);
+    }
+    for (const request of this.#waiting.splice(0)) {
+      if (request.port !== port) this.#issue(request);
+      else this.#answerLater(request, ALL_ONES[request.size] ?? 0, INTERNAL_PS);
+    }
+  }
+
+  /** Nothing answered: all ones, and the root port tells. [PCIE] 2.8 */
+  expired(tag: number): void {
+    const request = this.#outstanding[tag] ?? null;
+    if (request === null) return;
+    this.#outstanding[tag] = null;
+    if (request.port !== null) this.#root.fabric.fail(request.port.path, 'completion-timeout');
+    request.pending.complete(ALL_ONES[request.size] ?? 0);
+  }
+
+  freed(tag: number): void {
+    this.#freeTags.push(tag);
+    const next = this.#waiting.shift();
+    if (next) this.#issue(next);
+  }
+
+  handle(op: number, arg: EventArg): void {
+    if (!(arg instanceof CpuRequest)) return;
+    if (op === AGAIN && arg.port?.peer) this.#dispatch(arg, arg.port);
+    else arg.pending.complete(arg.value);
+  }
+
+  /** The function is not ready for configuration requests. [PCIE] 2.3.2 */
+  #retry(request: CpuRequest): void {
+    const { kind, address, size } = request;
+    const bridge = this.#root.bridges[request.port?.index ?? 0]!;
+    const isRead = kind === TlpKind.CfgRd0 || kind === TlpKind.CfgRd1;
+    const visible = visibleRetry(bridge, isRead, address, size);
+    if (visible >= 0) return this.#answerLater(request, visible, 0);
+    request.value = isRead ? (ALL_ONES[size] ?? 0) : request.value;
+    this.#root.fabric.kernel.schedule(CONFIG_RETRY_PS, this, AGAIN, request);
   }
 
   #config(kind: TlpKind, target: Bdf, offset: number, size: 1 | 2 | 4, value: number): CpuRequest {
@@ -155,7 +254,7 @@ export class RootRequester implements Target {
     const port = this.#root.ports[index];
     const bridge = this.#root.bridges[index];
     const isDirect = bridge !== undefined && bridge.secondary === bus;
-    const isAnotherDevice = isDirect && ((target >>> 3) & 31) !== 0;
+    const isAnotherDevice = isDirect && !bridge.ariForwarding && ((target >>> 3) & 31) !== 0;
     if (!port?.peer || isAnotherDevice) {
       this.#answerLater(request, ALL_ONES[size] ?? 0, INTERNAL_PS);
       return request;
@@ -187,7 +286,11 @@ export class RootRequester implements Target {
   #dispatch(request: CpuRequest, port: Port): void {
     request.port = port;
     if (this.#functional === null) this.#issue(request);
-    else this.#answerLater(request, this.#atOnce(this.#functional, request, port), 0);
+    else {
+      const value = this.#atOnce(this.#functional, request, port);
+      if (value === CONFIG_RETRY) this.#retry(request);
+      else this.#answerLater(request, value, 0);
+    }
   }
 
   #atOnce(path: FunctionalPath, request: CpuRequest, port: Port): number {
@@ -196,11 +299,19 @@ export class RootRequester implements Target {
     const id = this.#idOn(port);
     if (kind !== TlpKind.MRd) {
       const got = path.config(port, id, kind, target, address, size, value);
+      if (got === CONFIG_RETRY) return got;
+      if (got < 0) this.#noteFailure(port, -got);
       return got < 0 ? ones : got;
     }
     const { scratch } = this.#root.fabric;
     const status = path.read(port, id, address, size, scratch, SECOND_PAGE, Purpose.Control);
+    if (status !== 0) this.#noteFailure(port, status);
     return status === 0 ? readValue(scratch.ensureFrame(SECOND_PAGE), size) : ones;
+  }
+
+  /** A root port asks for the CPU, so it notes failures. [PCIE] 7.5.1.3.7 */
+  #noteFailure({ index }: Port, status: number): void {
+    noteFailedRequest(this.#root.bridges[index]!, status, Type1.SecondaryStatus);
   }
 
   #issue(request: CpuRequest): void {
@@ -212,6 +323,7 @@ export class RootRequester implements Target {
       return;
     }
     this.#outstanding[tag] = request;
+    this.#timeouts.start(tag, this.#root.bridges[port.index]!.completionTimeoutPs);
     const tlp = this.#root.fabric.tlps.take();
     tlp.kind = request.kind;
     tlp.tag = tag;
@@ -226,7 +338,8 @@ export class RootRequester implements Target {
   #own(tlp: Tlp, port: Port): void {
     tlp.requester = this.#idOn(port);
     tlp.purpose = Purpose.Control;
-    tlp.relaxedOrdering = false;
+    const { aer } = this.#root.fabric.errorSites.get(port.path) ?? { aer: null };
+    tlp.flags = aer?.ecrcGeneration ? TlpFlag.TD : 0;
     tlp.seal();
   }
 

@@ -4,14 +4,28 @@
  * @module
  */
 import { bdfFromId, dmaAddr, type PhysAddr } from '#emu/base/units.ts';
-import { inWindow, isBelow, PeerPath, peerPath } from './bridge-table.ts';
+import { forwardsUp, isViolation, PeerPath, peerPath } from './access-control.ts';
+import { completesAtomic } from './atomic-operation.ts';
+import { inWindow } from './bridge-table.ts';
 import { type Decision, Verdict } from './component.ts';
 import type { ConfigSpace } from './config-space.ts';
+import { DAMAGED, refuseDamaged } from './damage.ts';
+import { leave } from './egress-rules.ts';
 import { ROOT_BUS } from './host-bridge.ts';
 import { PeerTreatment } from './peer-policy.ts';
 import type { Port } from './port.ts';
 import type { RootComplex } from './root-complex.ts';
-import { FlowClass, isCompletion, isMemory, type Tlp, TlpKind } from './tlp.ts';
+import {
+  addressType,
+  FlowClass,
+  isCompletion,
+  isMemory,
+  isMessage,
+  type Tlp,
+  TlpKind,
+} from './tlp.ts';
+import { AddressType } from './tlp-description.ts';
+import { MessageRouting } from './tlp-messages.ts';
 import { newTranslation, type Translator } from './translator.ts';
 
 export interface AddressSpan {
@@ -50,7 +64,13 @@ export class RootRouter {
     this.service = Service.Memory;
     if (isMemory(tlp)) this.#memory(ingress, tlp, out);
     else if (isCompletion(tlp)) this.#completion(tlp, out);
+    else if (isViolation(this.#root.bridges[ingress.index]!, tlp)) {
+      out.refuse(Verdict.Violation, 'acs-violation');
+    } else if (isMessage(tlp)) this.#message(ingress, tlp, out);
     else out.refuse(Verdict.Unsupported, 'unsupported-request');
+    if ((tlp.flags & DAMAGED) !== 0 && !isCompletion(tlp)) {
+      refuseDamaged(this.#root.fabric, ingress.path, tlp, out);
+    }
   }
 
   isDoorbell(address: number): boolean {
@@ -60,12 +80,10 @@ export class RootRouter {
   #memory(ingress: Port, tlp: Tlp, out: Decision): void {
     const bridge = this.#root.bridges[ingress.index]!;
     if (!bridge.busMaster) return out.refuse(Verdict.Unsupported, 'unsupported-request');
-    if (bridge.acsSourceValidation && !isBelow(bridge, tlp.requester)) {
-      return out.refuse(Verdict.Violation, 'acs-violation');
-    }
+    if (isViolation(bridge, tlp)) return out.refuse(Verdict.Violation, 'acs-violation');
     if (!inWindow(bridge, tlp.address)) return this.#fromBelow(ingress.index, bridge, tlp, out);
     // Sent up although its target is below: a redirect, which only Upstream Forwarding lets pass.
-    if (!bridge.acsUpstreamForwarding) out.refuse(Verdict.Unsupported, 'unsupported-request');
+    if (!forwardsUp(bridge)) out.refuse(Verdict.Unsupported, 'unsupported-request');
     else this.#redirected(ingress.index, ingress.index, tlp, out);
   }
 
@@ -75,9 +93,9 @@ export class RootRouter {
    */
   #fromBelow(from: number, bridge: ConfigSpace, tlp: Tlp, out: Decision): void {
     const { table, firstPort } = this.#root.hosts.ofPort(from);
-    const local = table.findAddress(tlp.address);
+    const local = table.find(tlp);
     if (local < 0) return this.#redirected(from, -1, tlp, out);
-    const path = peerPath(bridge, local);
+    const path = peerPath(bridge, local, tlp);
     if (path === PeerPath.Direct) this.#toPeer(from, firstPort + local, tlp, out);
     else if (path === PeerPath.Redirect) this.#redirected(from, firstPort + local, tlp, out);
     else out.refuse(Verdict.Violation, 'acs-violation');
@@ -86,7 +104,10 @@ export class RootRouter {
   /** Up to the translator; without one, a port that decodes the address on the own bus is the target. */
   #redirected(from: number, peer: number, tlp: Tlp, out: Decision): void {
     const { translator } = this.#root;
-    if (translator !== null) {
+    // Model: the root complex serves no ATS, so it has neither answered nor will take a translated address.
+    if (addressType(tlp) !== AddressType.Untranslated) {
+      out.refuse(Verdict.Unsupported, 'unsupported-request');
+    } else if (translator !== null) {
       if (this.#translate(translator, tlp, out)) this.#resolve(from, tlp, out);
     } else if (peer >= 0) this.#toPeer(from, peer, tlp, out);
     else this.#resolve(from, tlp, out);
@@ -94,7 +115,7 @@ export class RootRouter {
 
   #translate(translator: Translator, tlp: Tlp, out: Decision): boolean {
     const answer = this.#translation;
-    const isWrite = tlp.kind === TlpKind.MWr;
+    const isWrite = tlp.kind !== TlpKind.MRd;
     translator.translate(bdfFromId(tlp.requester), dmaAddr(tlp.address), isWrite, answer);
     out.latencyPs = answer.latencyPs;
     if (!answer.fault) out.address = answer.address;
@@ -105,7 +126,9 @@ export class RootRouter {
   /** What decodes a physical address: DRAM, the doorbell, or a root port of any host bridge. */
   #resolve(from: number, tlp: Tlp, out: Decision): void {
     const { address } = out;
-    if (address >= this.#dramBase && address + tlp.sizeBytes <= this.#dramLimit) return out.local();
+    if (address >= this.#dramBase && address + tlp.sizeBytes <= this.#dramLimit) {
+      if (tlp.kind <= TlpKind.MWr || this.#completes(from, tlp)) return out.local();
+    }
     if (this.isDoorbell(address)) {
       const isWord = tlp.kind === TlpKind.MWr && tlp.sizeBytes === 4 && (address & 3) === 0;
       if (isWord) return out.local();
@@ -115,12 +138,20 @@ export class RootRouter {
     else this.#toPeer(from, peer, tlp, out);
   }
 
+  /** Whether a root port completes an AtomicOp at host memory. [PCIE] 6.15.3 */
+  #completes(from: number, tlp: Tlp): boolean {
+    const bridge = this.#root.bridges[from];
+    return bridge !== undefined && completesAtomic(bridge, tlp);
+  }
+
   #toPeer(from: number, to: number, tlp: Tlp, out: Decision): void {
     const port = this.#root.ports[to];
-    if (!port?.peer) return out.refuse(Verdict.Unsupported, 'unsupported-request');
+    const bridge = this.#root.bridges[to];
+    if (!port || !bridge) return out.refuse(Verdict.Unsupported, 'unsupported-request');
+    leave(port, bridge, tlp, out);
+    if (out.verdict !== Verdict.Forward) return;
     const treatment = this.#root.peers.treatment(from, to);
-    if (treatment === PeerTreatment.Forward) out.forward(port);
-    else this.#treat(treatment, port, tlp, out);
+    if (treatment !== PeerTreatment.Forward) this.#treat(treatment, port, tlp, out);
   }
 
   /** A pair with a policy of its own. */
@@ -136,6 +167,18 @@ export class RootRouter {
     } else {
       out.forward(port);
     }
+  }
+
+  /** By ID between root ports like a completion; everything else from below ends here. [PCIE] 2.2.8 */
+  #message(ingress: Port, tlp: Tlp, out: Decision): void {
+    const { ById, ToRoot, Local, Gather } = MessageRouting;
+    if (tlp.routing === ToRoot || tlp.routing === Local || tlp.routing === Gather)
+      return out.local();
+    const found = tlp.routing === ById ? this.#root.hosts.findBus(tlp.targetId >>> 8) : -1;
+    if (found === ROOT_BUS) return out.local();
+    const port = this.#root.ports[found];
+    if (port?.peer && port !== ingress) out.forward(port);
+    else out.refuse(Verdict.Unsupported, 'unsupported-request');
   }
 
   #completion(tlp: Tlp, out: Decision): void {

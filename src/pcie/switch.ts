@@ -3,27 +3,47 @@
  * and access control services. Routes; never touches payload. [PCIE] 2.2.4, 6.12, 7.3
  * @module
  */
+import { type Bdf, bdfFromId } from '#emu/base/units.ts';
 import type { SparseMemory } from '#emu/memory/sparse-memory.ts';
-import { BridgeTable, inWindow, isBelow, PeerPath, peerPath } from './bridge-table.ts';
+import {
+  forwardsUp,
+  isViolation,
+  PeerPath,
+  peerPath,
+  redirectsCompletions,
+  redirectsUnclaimed,
+} from './access-control.ts';
+import { BridgeTable, inAperture } from './bridge-table.ts';
+import { setLinkDown, setLinkUp } from './capabilities.ts';
 import { type Component, Decision, Verdict } from './component.ts';
 import { accessConfig, answerConfig, answerError, configValue } from './config-access.ts';
 import type { ConfigSpace } from './config-space.ts';
 import { DmaStatus } from './dma-status.ts';
+import { leave } from './egress-rules.ts';
+import { addSwitchErrors } from './error-registers.ts';
 import type { Fabric } from './fabric.ts';
+import { HotReset, passReset } from './hot-reset.ts';
+import { type IntxWires, switchIntx } from './intx-wires.ts';
 import { FULL_CREDITS } from './link.ts';
 import { Port } from './port.ts';
+import { SwitchMessages } from './switch-messages.ts';
 import {
   FlowClass,
   isCompletion,
   isConfig,
-  isMemory,
+  isMessage,
+  isRelaxed,
   isType1Config,
   type Tlp,
+  TlpFlag,
+  TlpKind,
   toType0,
 } from './tlp.ts';
 
 export const DEFAULT_SWITCH_LATENCY_PS = 105_000;
 const UPSTREAM = 0;
+const { IOWr } = TlpKind;
+const { EP } = TlpFlag;
 
 export interface SwitchOptions {
   /** From the first byte at a port to the decision, ps. Default 105 ns. */
@@ -42,8 +62,11 @@ export class Switch implements Component {
   /** Upstream port first. */
   readonly ports: readonly Port[];
   readonly bridges: readonly ConfigSpace[];
+  /** Messages that end here go to its `inbox`. */
+  readonly messages: SwitchMessages;
   readonly #fabric: Fabric;
   readonly #downstream: BridgeTable;
+  readonly #intx: IntxWires;
   readonly #decision = new Decision();
 
   constructor(fabric: Fabric, path: string, options: SwitchOptions) {
@@ -59,6 +82,11 @@ export class Switch implements Component {
     this.ports = options.bridges.map(
       (_, i) => new Port(fabric, this, i, options.portPaths[i] ?? `${path}.${i}`, portOptions),
     );
+    this.messages = new SwitchMessages(this);
+    addSwitchErrors(fabric, this);
+    const id = (): Bdf => bdfFromId(this.#idOf(this.upstream));
+    this.#intx = switchIntx(this.ports, this.messages.inbox, id);
+    for (const port of this.ports.slice(1)) new HotReset(port, this.#bridge(port.index));
     this.#downstream = new BridgeTable(options.bridges.slice(1));
     const refresh = (): void => this.#downstream.refresh();
     for (const bridge of options.bridges.slice(1)) bridge.onWrite = refresh;
@@ -71,13 +99,18 @@ export class Switch implements Component {
   decide(ingress: Port, tlp: Tlp, out: Decision): void {
     out.address = tlp.address;
     out.latencyPs = 0;
-    if (isMemory(tlp)) {
+    if (tlp.kind <= IOWr) {
       if (ingress.index === UPSTREAM) this.#fromAbove(tlp, out);
       else this.#fromBelow(ingress, tlp, out);
     } else if (isCompletion(tlp)) {
       this.#completion(ingress, tlp, out);
+    } else if (isMessage(tlp)) {
+      this.#message(ingress, tlp, out);
     } else {
       this.#config(ingress, tlp, out);
+    }
+    if ((tlp.flags & EP) !== 0 && out.verdict === Verdict.Forward) {
+      this.#fabric.forwardsPoison(ingress.path, tlp);
     }
   }
 
@@ -100,6 +133,32 @@ export class Switch implements Component {
     return bridge === null ? 0 : accessConfig(bridge, tlp, value);
   }
 
+  message(ingress: Port, tlp: Tlp): void {
+    this.#fabric.arrived(this.path, this.index, tlp);
+    if (this.messages.accept(ingress, tlp)) return;
+    this.#fabric.refuse(ingress.path, 'unsupported-request', tlp);
+  }
+
+  linkChanged(port: Port, isUp: boolean): void {
+    const bridge = this.#bridge(port.index);
+    if (isUp && port.link !== null) setLinkUp(bridge, port.link);
+    else setLinkDown(bridge);
+    port.slot?.linkChanged();
+    if (port.index !== UPSTREAM) {
+      if (!isUp) this.#intx.release(port.index);
+      return;
+    }
+    if (!isUp) this.reset();
+    passReset(this.ports.slice(1), isUp);
+  }
+
+  /** Puts every port back as a conventional reset does. */
+  reset(): void {
+    for (const bridge of this.bridges) bridge.reset();
+    this.#intx.reset();
+    this.#downstream.refresh();
+  }
+
   store(tlp: Tlp): number {
     return tlp.sizeBytes;
   }
@@ -110,46 +169,54 @@ export class Switch implements Component {
   }
 
   #fromAbove(tlp: Tlp, out: Decision): void {
-    const down = inWindow(this.#bridge(UPSTREAM), tlp.address)
-      ? this.#downstream.findAddress(tlp.address)
-      : -1;
+    const down = inAperture(this.#bridge(UPSTREAM), tlp) ? this.#downstream.find(tlp) : -1;
     if (down < 0) out.refuse(Verdict.Unsupported, 'unsupported-request');
-    else this.#down(down + 1, out);
+    else this.#down(down + 1, tlp, out);
   }
 
   #fromBelow(ingress: Port, tlp: Tlp, out: Decision): void {
     const bridge = this.#bridge(ingress.index);
     if (!bridge.busMaster) return out.refuse(Verdict.Unsupported, 'unsupported-request');
-    if (bridge.acsSourceValidation && !isBelow(bridge, tlp.requester)) {
-      return out.refuse(Verdict.Violation, 'acs-violation');
-    }
-    const target = this.#downstream.findAddress(tlp.address) + 1;
-    if (target === 0) return this.#up(out);
+    if (isViolation(bridge, tlp)) return out.refuse(Verdict.Violation, 'acs-violation');
+    const target = this.#downstream.find(tlp) + 1;
+    if (target === 0) return this.#unclaimed(bridge, tlp, out);
     if (target === ingress.index) {
       // The target is below this very port: only a redirect further down explains it.
-      if (bridge.acsUpstreamForwarding) return this.#up(out);
+      if (forwardsUp(bridge)) return this.#up(tlp, out);
       return out.refuse(Verdict.Unsupported, 'unsupported-request');
     }
-    const path = peerPath(bridge, target);
-    if (path === PeerPath.Direct) this.#down(target, out);
-    else if (path === PeerPath.Redirect) this.#up(out);
+    const path = peerPath(bridge, target, tlp);
+    if (path === PeerPath.Direct) this.#down(target, tlp, out);
+    else if (path === PeerPath.Redirect) this.#up(tlp, out);
     else out.refuse(Verdict.Violation, 'acs-violation');
+  }
+
+  /** No port claims it: what lies in the switch's own window would only come back. [PCIE] 6.12.1.1 */
+  #unclaimed(ingress: ConfigSpace, tlp: Tlp, out: Decision): void {
+    if (!inAperture(this.#bridge(UPSTREAM), tlp) || redirectsUnclaimed(ingress)) this.#up(tlp, out);
+    else out.refuse(Verdict.Unsupported, 'unsupported-request');
+  }
+
+  #message(ingress: Port, tlp: Tlp, out: Decision): void {
+    const isBad = ingress.index !== UPSTREAM && isViolation(this.#bridge(ingress.index), tlp);
+    if (isBad) out.refuse(Verdict.Violation, 'acs-violation');
+    else this.messages.decide(ingress, tlp, out);
   }
 
   #completion(ingress: Port, tlp: Tlp, out: Decision): void {
     const target = this.#downstream.findBus(tlp.targetId >>> 8) + 1;
     if (ingress.index === UPSTREAM) {
       if (target === 0) out.refuse(Verdict.Drop, 'unexpected-completion');
-      else this.#down(target, out);
+      else this.#down(target, tlp, out);
       return;
     }
     const bridge = this.#bridge(ingress.index);
     const isPeer = target !== 0 && target !== ingress.index;
     if (target === ingress.index) {
-      if (bridge.acsUpstreamForwarding) out.forward(this.upstream);
+      if (forwardsUp(bridge)) out.forward(this.upstream);
       else out.refuse(Verdict.Drop, 'unexpected-completion');
-    } else if (isPeer && !(bridge.acsCompletionRedirect && !tlp.relaxedOrdering)) {
-      this.#down(target, out);
+    } else if (isPeer && !(redirectsCompletions(bridge) && !isRelaxed(tlp))) {
+      this.#down(target, tlp, out);
     } else {
       out.forward(this.upstream);
     }
@@ -163,13 +230,14 @@ export class Switch implements Component {
     const bus = tlp.targetId >>> 8;
     const down = isType1Config(tlp) ? this.#downstream.findBus(bus) : -1;
     if (down < 0) return out.refuse(Verdict.Unsupported, 'unsupported-request');
-    const isLast = bus === this.#bridge(down + 1).secondary;
-    // Only device 0 can stand below a downstream port. [PCIE] 7.3.1
-    if (isLast && ((tlp.targetId >>> 3) & 31) !== 0) {
+    const bridge = this.#bridge(down + 1);
+    const isLast = bus === bridge.secondary;
+    // Only device 0 can stand below a downstream port, unless its number is part of the function's. [PCIE] 7.3.1, 6.13
+    if (isLast && !bridge.ariForwarding && ((tlp.targetId >>> 3) & 31) !== 0) {
       return out.refuse(Verdict.Unsupported, 'unsupported-request');
     }
     if (isLast) toType0(tlp);
-    this.#down(down + 1, out);
+    this.#down(down + 1, tlp, out);
   }
 
   /** The own function that a configuration request addresses, or null. */
@@ -182,27 +250,28 @@ export class Switch implements Component {
     return isDownstream ? this.#bridge(device + 1) : null;
   }
 
-  #up(out: Decision): void {
-    if (this.#bridge(UPSTREAM).busMaster) out.forward(this.upstream);
-    else out.refuse(Verdict.Unsupported, 'unsupported-request');
+  #up(tlp: Tlp, out: Decision): void {
+    const bridge = this.#bridge(UPSTREAM);
+    if (!bridge.busMaster) out.refuse(Verdict.Unsupported, 'unsupported-request');
+    else leave(this.upstream, bridge, tlp, out);
   }
 
-  #down(index: number, out: Decision): void {
-    const port = this.#port(index);
-    if (port.peer === null) out.refuse(Verdict.Unsupported, 'unsupported-request');
-    else out.forward(port);
+  #down(index: number, tlp: Tlp, out: Decision): void {
+    leave(this.#port(index), this.#bridge(index), tlp, out);
   }
 
   /** Ends a TLP here: answers what wants an answer and gives the record and its buffer back. */
   #finish(ingress: Port, tlp: Tlp, decision: Decision): void {
     const { tlps } = this.#fabric;
     const completer = this.#idOf(ingress);
-    if (decision.verdict === Verdict.Local) {
+    if (decision.verdict === Verdict.Local && isMessage(tlp)) {
+      this.message(ingress, tlp);
+    } else if (decision.verdict === Verdict.Local) {
       this.#fabric.arrived(this.path, this.index, tlp);
       const value = this.configure(ingress, tlp, configValue(tlp));
       ingress.send(answerConfig(tlps, tlp, tlp.targetId, value));
-    } else {
-      this.#fabric.refuse(ingress.path, decision.error, tlp);
+    } else if (decision.verdict !== Verdict.Swallow) {
+      this.#fabric.refuse((decision.site ?? ingress).path, decision.error, tlp);
       if (tlp.flowClass === FlowClass.NonPosted) {
         const status =
           decision.verdict === Verdict.Violation

@@ -4,7 +4,17 @@
  */
 import type { DmaJob } from './dma-job.ts';
 
-const TAGS = 256;
+/** Bits of a tag in non-flit mode. [PCIE] 2.2.6.2 */
+export const TAG_BITS = 10;
+const TAGS: number = 1 << TAG_BITS;
+/** Tags that every completer handles; those above need a completer, and a requester, of 10 bits. */
+export const SMALL_TAGS = 256;
+
+/**
+ * Tags in use at once by what software has enabled. With 10 bits the two upper bits are not both 0, so that a
+ * completer of 8 bits is found out. Model: 14-bit tags are named, not used: they need flit mode. [PCIE] 2.2.6.2
+ */
+export const TAG_LIMITS = { Five: 32, Extended: 256, TenBit: 768, FourteenBit: 15_360 } as const;
 
 export class TagTable {
   readonly #jobs: (DmaJob | null)[] = new Array<DmaJob | null>(TAGS).fill(null);
@@ -12,11 +22,14 @@ export class TagTable {
   readonly #offsets = new Float64Array(TAGS);
   readonly #sizes = new Int32Array(TAGS);
   readonly #left = new Int32Array(TAGS);
+  /** Two stacks, of the small tags below {@link SMALL_TAGS} and of the large ones from there on. */
   readonly #free = new Int32Array(TAGS);
   /** Tells one use of a tag from the next. */
   readonly #uses = new Int32Array(TAGS);
   #quarantined = 0;
-  #freeCount = 0;
+  /** Free small and large tags. */
+  #freeSmall = 0;
+  #freeLarge = 0;
   #outstanding = 0;
 
   constructor() {
@@ -37,19 +50,18 @@ export class TagTable {
     return this.#uses[tag]! & 0xf_ffff;
   }
 
-  /** Takes a tag below `limit` (32 or 256) for `sizeBytes` of a job; -1 when all are in use. */
+  /** Takes a small tag below `limit` (32 or 256) for `sizeBytes` of a job; -1 when all are in use. */
   take(limit: number, job: DmaJob, offset: number, sizeBytes: number): number {
     // With nothing outstanding the order is made anew, so that a lowered limit is kept.
     if (this.#outstanding + this.#quarantined === 0) this.#restock();
-    if (this.#outstanding + this.#quarantined >= limit) return -1;
-    const tag = this.#free[--this.#freeCount]!;
-    this.#outstanding++;
-    this.#uses[tag]!++;
-    this.#jobs[tag] = job;
-    this.#offsets[tag] = offset;
-    this.#sizes[tag] = sizeBytes;
-    this.#left[tag] = sizeBytes;
-    return tag;
+    if (SMALL_TAGS - this.#freeSmall >= limit) return -1;
+    return this.#use(this.#free[--this.#freeSmall]!, job, offset, sizeBytes);
+  }
+
+  /** The same for a large tag, of which there are {@link TAG_LIMITS}.TenBit. */
+  takeLarge(job: DmaJob, offset: number, sizeBytes: number): number {
+    if (this.#freeLarge === 0) return -1;
+    return this.#use(this.#free[SMALL_TAGS + --this.#freeLarge]!, job, offset, sizeBytes);
   }
 
   /** The job of an outstanding tag, or null: an unexpected completion. */
@@ -72,7 +84,7 @@ export class TagTable {
     this.#left[tag] = left;
     if (left > 0) return false;
     this.#jobs[tag] = null;
-    this.#free[this.#freeCount++] = tag;
+    this.#giveBack(tag);
     this.#outstanding--;
     return true;
   }
@@ -85,13 +97,13 @@ export class TagTable {
     this.#jobs[tag] = null;
     this.#outstanding--;
     if (quarantine) this.#quarantined++;
-    else this.#free[this.#freeCount++] = tag;
+    else this.#giveBack(tag);
   }
 
   /** Ends a quarantine. */
   release(tag: number): void {
     this.#quarantined--;
-    this.#free[this.#freeCount++] = tag;
+    this.#giveBack(tag);
   }
 
   /** Forgets everything outstanding, as a reset does. */
@@ -102,8 +114,25 @@ export class TagTable {
     this.#restock();
   }
 
+  #use(tag: number, job: DmaJob, offset: number, sizeBytes: number): number {
+    this.#outstanding++;
+    this.#uses[tag]!++;
+    this.#jobs[tag] = job;
+    this.#offsets[tag] = offset;
+    this.#sizes[tag] = sizeBytes;
+    this.#left[tag] = sizeBytes;
+    return tag;
+  }
+
+  #giveBack(tag: number): void {
+    if (tag < SMALL_TAGS) this.#free[this.#freeSmall++] = tag;
+    else this.#free[SMALL_TAGS + this.#freeLarge++] = tag;
+  }
+
   #restock(): void {
-    for (let i = 0; i < TAGS; i++) this.#free[i] = TAGS - 1 - i;
-    this.#freeCount = TAGS;
+    for (let i = 0; i < SMALL_TAGS; i++) this.#free[i] = SMALL_TAGS - 1 - i;
+    for (let i = SMALL_TAGS; i < TAGS; i++) this.#free[i] = TAGS - 1 + SMALL_TAGS - i;
+    this.#freeSmall = SMALL_TAGS;
+    this.#freeLarge = TAGS - SMALL_TAGS;
   }
 }

@@ -19,6 +19,11 @@ export class TlpRing {
     return this.#count === 0 ? null : (this.#slots[this.#head] ?? null);
   }
 
+  /** The one behind `index` older ones, or null. */
+  at(index: number): Tlp | null {
+    return index < this.#count ? (this.#slots[(this.#head + index) & this.#mask] ?? null) : null;
+  }
+
   push(tlp: Tlp): void {
     if (this.#count > this.#mask) this.#grow();
     this.#slots[(this.#head + this.#count) & this.#mask] = tlp;

@@ -8,16 +8,27 @@ import { arena, CHUNK_SIZE } from '#emu/memory/arena.ts';
 import { DmaStatus, Purpose } from './dma-status.ts';
 import type { Port } from './port.ts';
 
-/** TLP types, spelled as the specification prints them. [PCIE] 2.2.1 */
+/**
+ * TLP types, spelled as the specification prints them. Groups lie together, so that a predicate is one or two
+ * comparisons: memory and atomics (routed by memory address), I/O, configuration, messages, completions.
+ * [PCIE] 2.2.1
+ */
 export const TlpKind = {
   MRd: 0,
   MWr: 1,
-  CfgRd0: 2,
-  CfgWr0: 3,
-  CfgRd1: 4,
-  CfgWr1: 5,
-  Cpl: 6,
-  CplD: 7,
+  FetchAdd: 2,
+  Swap: 3,
+  CAS: 4,
+  IORd: 5,
+  IOWr: 6,
+  CfgRd0: 7,
+  CfgWr0: 8,
+  CfgRd1: 9,
+  CfgWr1: 10,
+  Msg: 11,
+  MsgD: 12,
+  Cpl: 13,
+  CplD: 14,
 } as const;
 export type TlpKind = (typeof TlpKind)[keyof typeof TlpKind];
 /** Names by {@link TlpKind}. */
@@ -27,9 +38,47 @@ export const TLP_NAMES: readonly string[] = Object.keys(TlpKind);
 export const FlowClass = { Posted: 0, NonPosted: 1, Completion: 2 } as const;
 export type FlowClass = (typeof FlowClass)[keyof typeof FlowClass];
 
-const { MRd, MWr, CfgRd0, CfgWr0, CfgRd1, CfgWr1, Cpl, CplD } = TlpKind;
-const CLASS_OF: readonly FlowClass[] = [1, 0, 1, 1, 1, 1, 2, 2];
-const HAS_DATA: readonly boolean[] = [false, true, false, true, false, true, false, true];
+/**
+ * Bits of {@link Tlp.flags}. Above them stand the traffic class (see {@link trafficClass}) and the address type
+ * ({@link addressType}); {@link tlpFlags} puts those in. [PCIE] 2.2.1, 2.2.6
+ */
+export const TlpFlag = {
+  /** Relaxed Ordering. */
+  RO: 1 << 0,
+  /** No Snoop. */
+  NS: 1 << 1,
+  /** ID-based Ordering. */
+  IDO: 1 << 2,
+  /** Poisoned: the data is known to be bad. [PCIE] 2.7.2 */
+  EP: 1 << 3,
+  /** With a digest (ECRC), 4 bytes more on the wire. [PCIE] 2.7.1 */
+  TD: 1 << 4,
+  /** With a PASID prefix, 4 bytes more on the wire; its value is `pasid`. [PCIE] 6.20 */
+  Pasid: 1 << 5,
+  /** Of the PASID prefix. */
+  Execute: 1 << 6,
+  Privileged: 1 << 7,
+  /** Damaged where no LCRC looks: a receiver that checks the digest refuses it. */
+  BadDigest: 1 << 8,
+  /** Damaged so that its receiver finds it malformed. */
+  Malformed: 1 << 9,
+} as const;
+const TC_SHIFT = 10;
+const AT_SHIFT = 13;
+
+/** Flags with a traffic class (0 to 7) and an address type (0 to 2, see `AddressType`). */
+export const tlpFlags = (bits: number, tc: number, at = 0): number =>
+  bits | ((tc & 7) << TC_SHIFT) | ((at & 3) << AT_SHIFT);
+
+const { MRd, FetchAdd, CAS, IORd, IOWr, CfgRd0, CfgWr0, CfgRd1, CfgWr1, Msg, MsgD, Cpl, CplD } =
+  TlpKind;
+const { RO, NS, TD, Pasid } = TlpFlag;
+/** What a completion takes over from its request. [PCIE] 2.2.9 */
+const COPIED = tlpFlags(RO | NS | TlpFlag.IDO, 7);
+const CLASS_OF: readonly FlowClass[] = [1, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 2, 2];
+const HAS_DATA: readonly boolean[] = TLP_NAMES.map((name) =>
+  ['MWr', 'FetchAdd', 'Swap', 'CAS', 'IOWr', 'CfgWr0', 'CfgWr1', 'MsgD', 'CplD'].includes(name),
+);
 
 /** STP token or framing symbols, sequence number and LCRC around each TLP, generations 1 to 5. [PCIE] 4.2 */
 export const FRAMING_BYTES = 8;
@@ -42,11 +91,14 @@ export class Tlp {
   requester = 0;
   completer = 0;
   tag = 0;
-  /** First enabled byte of a memory request; register offset of a configuration request; else unused. */
+  /** First enabled byte of a memory or I/O request; register offset of a configuration request; else unused. */
   address = 0.5;
-  /** Bytes asked for or carried, contiguous from `address`; 0 is a zero-length request. */
+  /**
+   * Bytes asked for or carried, contiguous from `address`; 0 is a zero-length request. Of an atomic, bytes of
+   * one operand: a CAS carries two.
+   */
   sizeBytes = 0;
-  /** Target function of a configuration request, requester of a completion. */
+  /** Target function of a configuration request or a message by ID, requester of a completion. */
   targetId = 0;
   /** Completion status, 0 to 7. [PCIE] 2.2.9 */
   status: DmaStatus = DmaStatus.Ok;
@@ -54,7 +106,16 @@ export class Tlp {
   byteCount = 0;
   /** Completion: low 7 bits of the address of its first byte. */
   lowerAddress = 0;
-  relaxedOrdering = false;
+  /** {@link TlpFlag} bits, traffic class and address type. Whoever fills a record sets it, before `seal`. */
+  flags = 0;
+  /** Process address space of a request with {@link TlpFlag.Pasid}: 20 bits. */
+  pasid = 0;
+  /** Of a message: its `MessageCode`, and its `MessageRouting` (the r bits). [PCIE] 2.2.8 */
+  messageCode = 0;
+  routing = 0;
+  /** Third and fourth header DW of a message; by ID, the target above bit 15 of the third is `targetId`. */
+  thirdWord = 0.5;
+  fourthWord = 0.5;
   purpose: Purpose = Purpose.Data;
   /** Bytes on the wire, framing included. */
   wireBytes = 0;
@@ -70,6 +131,8 @@ export class Tlp {
   egress: Port | null = null;
   /** Position in the egress queue's arrival order. */
   order = 0;
+  /** Which use of the link it came by, from one link down to the next, and which VC of it; the ports' own. */
+  linkUse = 0;
   /** Time at which its last byte could leave a cut-through component, ps. */
   tailReadyPs = 0.5;
 
@@ -77,25 +140,45 @@ export class Tlp {
     this.payloadAt = payloadAt;
   }
 
-  /** Derives class, payload and wire size from kind, address and size. Call once all of those are set. */
+  /** Derives class, payload and wire size from kind, address, size and flags. Call once all of those are set. */
   seal(): void {
-    const { kind } = this;
-    const payload = HAS_DATA[kind] ? this.sizeBytes : 0;
-    const firstDw = kind <= MWr ? this.address & 3 : kind >= Cpl ? this.lowerAddress & 3 : 0;
-    const dwBytes = payload === 0 ? 0 : (payload + firstDw + 3) & ~3;
-    const header = kind <= MWr && this.address >= FOUR_GIB ? 16 : 12;
+    const { kind, flags } = this;
+    const hasData = HAS_DATA[kind] === true;
+    const payload = !hasData ? 0 : kind === CAS ? 2 * this.sizeBytes : this.sizeBytes;
+    const firstDw = kind <= IOWr ? this.address & 3 : kind >= Cpl ? this.lowerAddress & 3 : 0;
+    // A zero-length request, and the answer to one, still has a DW of data. [PCIE] 2.2.5
+    const dwBytes = !hasData ? 0 : payload === 0 ? 4 : (payload + firstDw + 3) & ~3;
+    const isLong = kind <= CAS ? this.address >= FOUR_GIB : kind === Msg || kind === MsgD;
     this.flowClass = CLASS_OF[kind] ?? FlowClass.NonPosted;
     this.payloadBytes = payload;
     this.dataCredits = (dwBytes + 15) >> 4;
-    this.wireBytes = FRAMING_BYTES + header + dwBytes;
+    this.wireBytes = FRAMING_BYTES + (isLong ? 16 : 12) + dwBytes;
+    if ((flags & (TD | Pasid)) !== 0) this.#countExtras(flags);
+  }
+
+  #countExtras(flags: number): void {
+    if ((flags & TD) !== 0) this.wireBytes += 4;
+    if ((flags & Pasid) !== 0) this.wireBytes += 4;
   }
 }
 
-export const isMemory = (tlp: Tlp): boolean => tlp.kind <= MWr;
+/** Routed by memory address: reads, writes and atomics. */
+export const isMemory = (tlp: Tlp): boolean => tlp.kind <= CAS;
+export const isAtomic = (tlp: Tlp): boolean => tlp.kind >= FetchAdd && tlp.kind <= CAS;
+export const isIo = (tlp: Tlp): boolean => tlp.kind === IORd || tlp.kind === IOWr;
 export const isConfig = (tlp: Tlp): boolean => tlp.kind >= CfgRd0 && tlp.kind <= CfgWr1;
 export const isConfigWrite = (tlp: Tlp): boolean => tlp.kind === CfgWr0 || tlp.kind === CfgWr1;
 export const isType1Config = (tlp: Tlp): boolean => tlp.kind === CfgRd1 || tlp.kind === CfgWr1;
+export const isMessage = (tlp: Tlp): boolean => tlp.kind === Msg || tlp.kind === MsgD;
 export const isCompletion = (tlp: Tlp): boolean => tlp.kind >= Cpl;
+/** Memory, I/O and configuration requests; the last have a register offset there. */
+export const hasAddress = (tlp: Tlp): boolean => tlp.kind < Msg;
+/** Relaxed Ordering. [PCIE] 2.2.6.4 */
+export const isRelaxed = (tlp: Tlp): boolean => (tlp.flags & RO) !== 0;
+/** Traffic class, 0 to 7. */
+export const trafficClass = (tlp: Tlp): number => (tlp.flags >> TC_SHIFT) & 7;
+/** AT field, an `AddressType`. [PCIE] 10.2.1 */
+export const addressType = (tlp: Tlp): number => (tlp.flags >> AT_SHIFT) & 3;
 
 /** Turns a configuration request of type 1 into type 0, as the bridge above its target bus does. [PCIE] 7.3.3 */
 export function toType0(tlp: Tlp): void {
@@ -119,12 +202,15 @@ export function fillCompletion(
   cpl.sizeBytes = 0;
   cpl.byteCount = 4;
   cpl.lowerAddress = 0;
-  cpl.relaxedOrdering = request.relaxedOrdering;
+  cpl.flags = request.flags & COPIED;
   cpl.purpose = request.purpose;
   cpl.seal();
 }
 
-/** Makes `cpl` a completion with `sizeBytes` of the data of `request`, `done` bytes into it. [PCIE] 2.3.1.1 */
+/**
+ * Makes `cpl` a completion with `sizeBytes` of the data of `request`, `done` bytes into it. Only reads of memory
+ * have a lower address; the others give 4 bytes, an atomic its operand. [PCIE] 2.3.1.1
+ */
 export function fillCompletionData(
   cpl: Tlp,
   request: Tlp,
@@ -135,9 +221,16 @@ export function fillCompletionData(
   fillCompletion(cpl, request, completer, DmaStatus.Ok);
   cpl.kind = CplD;
   cpl.sizeBytes = sizeBytes;
-  cpl.byteCount = request.sizeBytes - done;
-  cpl.lowerAddress = isMemory(request) ? (request.address + done) & 0x7f : 0;
+  // A zero-length read is answered with one byte that nobody looks at. [PCIE] 2.2.5
+  cpl.byteCount = request.kind <= CAS ? request.sizeBytes - done || 1 : 4;
+  cpl.lowerAddress = request.kind === MRd ? (request.address + done) & 0x7f : 0;
   cpl.seal();
+}
+
+/** Adds `TlpFlag` bits to a filled record. */
+export function withFlags(tlp: Tlp, bits: number): void {
+  tlp.flags |= bits;
+  tlp.seal();
 }
 
 const SLOTS_PER_BLOCK = 256;

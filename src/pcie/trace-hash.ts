@@ -61,7 +61,7 @@ export class TraceHash {
   /** Folds one delivery in: what arrived where and when, without its payload. */
   deliver(component: number, tlp: Tlp): void {
     const time = this.#clock[0]!;
-    const hasAddress = tlp.kind < TlpKind.Cpl;
+    const hasAddress = tlp.kind < TlpKind.Msg;
     const { address } = tlp;
     this.#count++;
     this.#word(time | 0);

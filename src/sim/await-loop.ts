@@ -24,7 +24,12 @@ const NAMES_SHOWN = 20;
 
 export class AwaitLoop implements PendingBook {
   readonly #runner: SliceRunner;
-  readonly #open = new Set<PendingEntry>();
+  /**
+   * The open ones, linked: a set takes 50 ns for each, and what its former tables still name outlives a minor garbage
+   * collection.
+   */
+  #firstOpen: PendingEntry | null = null;
+  #lastOpen: PendingEntry | null = null;
   readonly #awaited = new Set<PendingEntry>();
   /** Failures that nobody has taken. */
   readonly #unclaimed = new Set<PendingEntry>();
@@ -43,11 +48,17 @@ export class AwaitLoop implements PendingBook {
   /** Names of the pendings that are open, and of failures that nobody took, in order of creation. */
   outstanding(): readonly string[] {
     const failed = [...this.#unclaimed].map(({ name, error }) => `${name} (${error?.message})`);
-    return [...failed, ...[...this.#open].map(({ name }) => name)];
+    const open: string[] = [];
+    for (let at = this.#firstOpen; at !== null; at = at.after) open.push(at.name);
+    return [...failed, ...open];
   }
 
   opened(pending: PendingEntry): void {
-    this.#open.add(pending);
+    const last = this.#lastOpen;
+    pending.before = last;
+    if (last === null) this.#firstOpen = pending;
+    else last.after = pending;
+    this.#lastOpen = pending;
   }
 
   awaited(pending: PendingEntry): void {
@@ -56,7 +67,7 @@ export class AwaitLoop implements PendingBook {
   }
 
   settled(pending: PendingEntry, awaited: boolean): void {
-    this.#open.delete(pending);
+    this.#unlink(pending);
     if (!awaited) return;
     this.#awaited.delete(pending);
     if (!this.#runner.running) {
@@ -91,6 +102,16 @@ export class AwaitLoop implements PendingBook {
       this.#unclaimed.delete(pending);
       if (pending.error) throw located(pending.error, { pending: pending.name });
     }
+  }
+
+  #unlink(pending: PendingEntry): void {
+    const { before, after } = pending;
+    if (before === null) this.#firstOpen = after;
+    else before.after = after;
+    if (after === null) this.#lastOpen = before;
+    else after.before = before;
+    pending.before = null;
+    pending.after = null;
   }
 
   #schedule(): void {

@@ -10,6 +10,9 @@ export interface PendingEntry {
   readonly name: string;
   /** Why it failed, or null. */
   readonly error: EmuError | null;
+  /** Its neighbours among the open ones, in order of creation. For the kernel. */
+  before: PendingEntry | null;
+  after: PendingEntry | null;
   /** Tells those who await the outcome. For the kernel. */
   release(): void;
   /** Rejects those who await now; the pending itself stays open. For the kernel. */
@@ -40,6 +43,8 @@ type State = (typeof State)[keyof typeof State];
 
 export class Pending<T> implements PromiseLike<T>, PendingEntry {
   readonly name: string;
+  before: PendingEntry | null = null;
+  after: PendingEntry | null = null;
   readonly #book: PendingBook;
   #state: State = State.Open;
   #value: T | undefined = undefined;

@@ -7,11 +7,15 @@ import { test } from 'node:test';
 import { launch } from '#test/support/launcher.ts';
 import { runEmu } from '#test/support/recording-terminal.ts';
 
+const rowNames = (prefix: string): readonly string[] =>
+  [1, 16, 256, 4096, 262_144].map((count) => `${prefix}.${count}.perRange`);
+
+const DMA_PROVIDERS = ['direct', 'iommu', 'iommuLazy', 'bounce', 'legacy'];
 const dmaNames = (provider: string): readonly string[] => [
-  ...[1, 16, 256, 4096, 262_144].map((count) => `${provider}.${count}.perRange`),
-  ...['wide16', 'compact8'].map((layout) => `${provider}.${layout}.4096.perRange`),
+  ...rowNames(provider),
   `${provider}.rangesPerSecond`,
   `${provider}.holdsPerRange`,
+  ...['wide16', 'compact8'].flatMap((layout) => rowNames(`${provider}.${layout}`)),
 ];
 
 /** What is read of the printed object. */
@@ -26,13 +30,11 @@ const METRICS: readonly (readonly [bench: string, names: readonly string[]])[] =
     'fabric',
     [
       ...['hold64', 'writeHops', 'holdsPerWriteTlp', 'scavengesPerMillionTlp', 'readHops'],
+      ...['writeHopsAllRules', 'readHopsAllRules', 'hostWriteHops', 'hostReadHops'],
       ...['endpoints64Hops', 'functional1MiB', 'functional256B', 'peakRss'],
     ],
   ],
-  [
-    'dma',
-    [...['direct', 'iommu', 'iommuLazy'].flatMap(dmaNames), ...['iova.empty', 'iova.live100000']],
-  ],
+  ['dma', [...DMA_PROVIDERS.flatMap(dmaNames), 'iova.empty', 'iova.live100000']],
 ];
 
 for (const [bench, names] of METRICS) {

@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { cheapest } from '#emu/cli/bench/cheapest.ts';
 import { measure, median, perSecond } from '#emu/cli/bench/measure.ts';
 
 test('medians of odd and even numbers of values', () => {
@@ -24,4 +25,21 @@ test('a measurement counts operations and scavenges', async () => {
   assert.equal(idle.scavenges, 0);
   assert.ok(garbage.scavenges > 0);
   assert.ok(garbage.nsPerOperation > 1);
+});
+
+test('rows are measured in turns, and each by its cheapest', () => {
+  const order: string[] = [];
+  // What disturbs a row in one turn only does not count.
+  const row = (name: string, loops: number) => () => {
+    order.push(name);
+    const disturbed = order.length % 4 === 0 ? 20 : 1;
+    let sum = 0;
+    for (let i = 0; i < loops * disturbed; i++) sum += Math.sqrt(i);
+    return sum > 0 ? 1000 : 0;
+  };
+  const [short, long] = cheapest([row('short', 200_000), row('long', 2_000_000)], 6);
+  assert.equal(order.slice(0, 4).join(' '), 'short long short long');
+  assert.equal(order.length % 2, 0);
+  assert.ok(order.length >= 12, `${order.length} turns`);
+  assert.ok(long! > 4 * short! && long! < 25 * short!, `${short} and ${long} ns`);
 });

@@ -14,6 +14,7 @@ import { repositoryRoot } from '#test/support/source-files.ts';
 import { temporaryFolder } from '#test/support/temporary-folder.ts';
 
 const OWN_DEVICE = 'test/fixtures/scenarios/own-device.ts';
+const MAP_LISTS = 'test/fixtures/scenarios/map-lists.ts';
 const read = (name: string): string => readFileSync(join(repositoryRoot, name), 'utf8');
 const codeBlock = (text: string): string => /```ts\n([\s\S]*?)```/.exec(text)?.[1] ?? '';
 
@@ -21,6 +22,13 @@ test('the device of docs/devices.md is the one that runs', async () => {
   assert.equal(codeBlock(read('docs/devices.md')), read(OWN_DEVICE));
   const { code, stderr } = await runEmu('run', OWN_DEVICE);
   assert.deepEqual([code, stderr], [0, '']);
+});
+
+test('the lists of docs/dma.md are those that are mapped', async () => {
+  assert.equal(codeBlock(read('docs/dma.md')), read(MAP_LISTS));
+  const { code, stdout, stderr } = await runEmu('run', MAP_LISTS);
+  assert.deepEqual([code, stderr], [0, '']);
+  for (const name of ['in', 'out']) assert.match(stdout, new RegExp(`^${name}$`, 'm'));
 });
 
 test('the scenario of the README runs', async (context) => {
@@ -31,7 +39,14 @@ test('the scenario of the README runs', async (context) => {
 });
 
 test('links of the documentation lead somewhere', () => {
-  for (const page of ['README.md', 'docs/cli.md', 'docs/devices.md', 'docs/references.md']) {
+  for (const page of [
+    'README.md',
+    'docs/cli.md',
+    'docs/devices.md',
+    'docs/dma.md',
+    'docs/timing.md',
+    'docs/references.md',
+  ]) {
     for (const [, target = ''] of read(page).matchAll(/\]\(([^)#]+)\)/g)) {
       if (/^https?:/.test(target)) continue;
       const folder = page.includes('/') ? 'docs' : '.';

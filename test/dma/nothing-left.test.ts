@@ -133,8 +133,8 @@ describe('nothing is left by a map that fails', () => {
         if (!isRefusal(answer)) break;
         assert.equal(answer.refused, 'ENOMEM');
         assert.match(answer.reason, /no memory for page tables/);
-        // Of each level one table at most, which is only in part the list's.
-        assert.ok(free - bench.freePages <= 3, `${free - bench.freePages} tables hold nothing`);
+        // No table stays, not even one that is only in part the list's.
+        assert.equal(bench.freePages, free, 'tables hold nothing');
         bench.emptyMemory();
         failures++;
       }

@@ -37,6 +37,7 @@ class FakeHold implements ListHold {
   mappings = 0;
   isRevoked = false;
   readonly isWritable = true;
+  readonly endsStrictly = false;
   answer: MapRefusal | null = null;
   admit(): MapRefusal | null {
     return this.answer;

@@ -12,16 +12,20 @@ import { type Machine, machine } from '#emu/host/machine.ts';
 import {
   type BusOffset,
   type MachineSpec,
+  multiFunction,
   type PortSpec,
   pcieSwitch,
 } from '#emu/host/machine-spec.ts';
 import type { BridgeWindow, PciNode } from '#emu/host/pci-node.ts';
 import { physicalMap } from '#emu/host/physical-map.ts';
 import type { BarSpec } from '#emu/pcie/config-header.ts';
+import { Endpoint } from '#emu/pcie/endpoint.ts';
+import type { SriovOptions } from '#emu/pcie/sriov.ts';
 import type { Pending } from '#emu/sim/pending.ts';
-import { plainDevice } from '#test/support/plain-device.ts';
+import { EchoRegisters, plainDevice } from '#test/support/plain-device.ts';
 
 const MiB = 2 ** 20;
+const IDENTITY = { vendorId: 0x1234, deviceId: 0x11e8, classCode: 0 };
 
 const bar64 = (index: 0 | 2 | 4): fc.Arbitrary<BarSpec> =>
   fc.record({
@@ -50,11 +54,39 @@ const device = fc
     ),
   );
 
+/** A function with virtual ones behind it, which may need further bus numbers. */
+const physical = fc
+  .record({
+    bar: bar64(0),
+    vfBars: fc
+      .tuple(bar64(0), fc.option(bar64(2)))
+      .map((bars) => bars.filter((bar) => bar !== null && bar.sizeBytes >= 4096)),
+    totalVfs: fc.integer({ min: 1, max: 9 }),
+    firstOffset: fc.integer({ min: 1, max: 300 }),
+    stride: fc.integer({ min: 1, max: 70 }),
+  })
+  .map(({ bar, vfBars, ...numbers }) => {
+    const own = vfBars.filter((one) => one !== null);
+    const buildVf: SriovOptions['buildVf'] = (path, _, vfOf) => {
+      const bars = own.map((one) => ({ ...one, target: new EchoRegisters() }));
+      return new Endpoint(vfOf.fabric, path, { identity: IDENTITY, bars, vfOf });
+    };
+    return plainDevice(undefined, [bar], {
+      sriov: { ...numbers, vfDeviceId: 0x11e9, vfBars: own, buildVf },
+    });
+  });
+const several = fc
+  .tuple(fc.array(device, { minLength: 1, maxLength: 10 }), fc.option(physical))
+  // Virtual functions of the last function collide with none after it.
+  .map(([plain, last]) => multiFunction([...plain, ...(last ? [last] : [])], { ari: true }));
+
 const { port } = fc.letrec<{ port: PortSpec; sw: PortSpec }>((tie) => ({
   port: fc.oneof(
     { maxDepth: 3, depthSize: 'medium' },
     { weight: 1, arbitrary: fc.constant({}) },
     { weight: 4, arbitrary: device.map((built): PortSpec => ({ device: built })) },
+    { weight: 1, arbitrary: physical.map((built): PortSpec => ({ device: built })) },
+    { weight: 1, arbitrary: several.map((built): PortSpec => ({ device: built })) },
     { weight: 3, arbitrary: tie('sw') },
   ),
   sw: fc
@@ -79,10 +111,13 @@ function checkDisjoint(ranges: readonly Range[]): void {
 }
 
 function rangesOn(nodes: readonly PciNode[], pool: 'low' | 'high'): Range[] {
-  return nodes.flatMap(({ bars, [pool]: window }) => [
-    ...bars
+  return nodes.flatMap(({ apertures, [pool]: window }) => [
+    ...apertures
       .filter((bar) => (bar.width === 64 && bar.prefetchable ? 'high' : 'low') === pool)
-      .map(({ busAddress, sizeBytes }) => ({ base: busAddress, limit: busAddress + sizeBytes })),
+      .map(({ busAddress: base, sizeBytes, copies }) => ({
+        base,
+        limit: base + sizeBytes * copies,
+      })),
     ...(window.limit > window.base ? [window] : []),
   ]);
 }
@@ -154,6 +189,7 @@ function checkCpuAddresses(built: Machine): void {
 /** The hardware decodes what the host believes. */
 function checkHardware(built: Machine): void {
   for (const [name, endpoint] of built.endpoints) {
+    if (endpoint.config.physical !== null) continue;
     const host = built.pci.node(name).bars.map(({ index, busAddress }) => [index, busAddress]);
     const hardware = endpoint.config.bars.map(({ index, base }) => [index, base]);
     assert.deepEqual(hardware, host);
@@ -182,6 +218,7 @@ function checkMachine(spec: MachineSpec): void {
     checkTree(built);
     checkHardware(built);
     checkLoads(built);
+    checkVirtual(built);
     assert.deepEqual(built.kernel.outstanding(), []);
   } finally {
     built.dispose();
@@ -197,6 +234,32 @@ function hasFailed(booted: Pending<void>): boolean {
     assert.match(error.message, /does not fit|at most \d+ buses/);
     return true;
   }
+}
+
+/** Virtual functions answer by their requester IDs, within the buses of their port, and decode their addresses. */
+function checkVirtual(built: Machine): void {
+  const ids = new Set(built.pci.nodes.map(({ bdf }) => bdf));
+  for (const node of built.pci.nodes) {
+    const { sriov, parent } = node;
+    if (sriov === null || parent === null) continue;
+    const count = 1 + (node.bdf % sriov.totalVfs);
+    const done = built.setVfs(node.name, count);
+    built.kernel.run();
+    assert.equal(done.value, undefined);
+    assert.equal(sriov.vfs.length, count);
+    for (const { bdf, name } of sriov.vfs) {
+      assert.ok(!ids.has(bdf), `${name} has the ID of another`);
+      ids.add(bdf);
+      assert.ok(bdfBus(bdf) >= parent.secondary && bdfBus(bdf) <= parent.subordinate, name);
+      assert.equal(built.endpoint(name).id, bdf);
+    }
+  }
+  checkDisjoint(
+    built.pci.nodes.flatMap(({ bars }) =>
+      bars.map(({ address, sizeBytes }) => ({ base: address, limit: address + sizeBytes })),
+    ),
+  );
+  checkLoads(built);
 }
 
 /** A load of the CPU arrives at the function that has the BAR, at its offset. */

@@ -179,7 +179,15 @@ describe('settings along the tree', () => {
       LINUX,
     ]);
     const mixed = acs({ acs: 'linux', rootPorts: tree({ acs: 0x7f, acsEgress: 3 }) });
-    assert.deepEqual(mixed, [null, LINUX, null, LINUX, null, LINUX | AcsBit.EC]);
+    assert.deepEqual(mixed, [null, LINUX, null, LINUX, null, 0x7f]);
+  });
+
+  it('sets no more of access control than a port is capable of', () => {
+    const { SV, RR, IB } = AcsBit;
+    const below = { device: plainDevice(), acs: SV | RR | IB, acsCapable: SV | IB };
+    const built = boot({ acs: 'linux', rootPorts: [{ acsCapable: RR, device: usp(below, {}) }] });
+    assert.equal(built.pci.node('rc0.port0').acs, RR);
+    assert.equal(built.pci.node('rc0.port0.sw0.down0').acs, SV | IB);
   });
 
   it('writes the egress vector and reads ACS again on refresh', () => {

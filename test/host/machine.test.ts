@@ -78,6 +78,7 @@ for (const fidelity of FIDELITIES) {
         const refused = fn.dma.map(built.mm.pin(page, 4096), Direction.ToDevice);
         assert.equal('refused' in refused && refused.refused, 'EIO');
         assert.throws(() => fn.limitDma({}), { code: 'INVARIANT' });
+        fn.limitDma({ addressLimit: 2 ** 28 });
       });
     });
 

@@ -16,11 +16,29 @@ interface Live {
 
 /** Allocates unless memory is full, and checks that the span is aligned and free. */
 function take(allocator: PageAllocator, live: Live[], size: number, align: number): void {
+  takeBelow(allocator, live, size, align);
+}
+
+/** As {@link take}, below a limit; null when there is no room, which must be true. */
+function takeBelow(
+  allocator: PageAllocator,
+  live: Live[],
+  size: number,
+  align: number,
+  limit: number = Number.POSITIVE_INFINITY,
+): Live | null {
   let address: number;
   try {
-    address = allocator.allocate(size, align);
+    address = allocator.allocate(size, align, limit);
   } catch {
-    return;
+    const end = Math.min(limit, BASE + allocator.sizeBytes) - size;
+    for (let at = Math.ceil(BASE / align) * align; at <= end; at += align) {
+      const isTaken = live.some(
+        (span) => span.address < at + size && at < span.address + span.size,
+      );
+      assert.ok(isTaken, `there was room at ${at}`);
+    }
+    return null;
   }
   assert.equal(address % align, 0);
   assert.ok(address >= BASE && address + size <= BASE + allocator.sizeBytes);
@@ -28,7 +46,9 @@ function take(allocator: PageAllocator, live: Live[], size: number, align: numbe
     (other) => address < other.address + other.size && other.address < address + size,
   );
   assert.equal(clash, undefined);
-  live.push({ address, size });
+  const made = { address, size };
+  live.push(made);
+  return made;
 }
 
 describe('page allocator', () => {
@@ -52,6 +72,32 @@ describe('page allocator', () => {
       assert.equal(allocator.allocate(2048 * PAGE, PAGE), BASE);
     };
     fc.assert(fc.property(fc.array(step, { maxLength: 120 }), check), { numRuns: 60 });
+  });
+
+  it('keeps to a limit, wherever the free spans are', () => {
+    const step = fc.record({
+      pages: fc.integer({ min: 1, max: 40 }),
+      align: fc.integer({ min: 0, max: 6 }),
+      limit: fc.integer({ min: 1, max: 600 }),
+      freeAt: fc.option(fc.nat(50)),
+    });
+    type Step = { pages: number; align: number; limit: number; freeAt: number | null };
+    const check = (steps: Step[]): void => {
+      const allocator = new PageAllocator(BASE, 512 * PAGE);
+      const live: Live[] = [];
+      for (const { pages, align, limit, freeAt } of steps) {
+        const end = BASE + limit * PAGE;
+        const last = takeBelow(allocator, live, pages * PAGE, PAGE * 2 ** align, end);
+        if (last !== null) assert.ok(last.address + last.size <= end, `beyond ${limit}`);
+        const victim = freeAt === null ? undefined : live.splice(freeAt % live.length, 1)[0];
+        if (victim) allocator.free(victim.address, victim.size);
+      }
+    };
+    fc.assert(fc.property(fc.array(step, { maxLength: 80 }), check), { numRuns: 60 });
+    const allocator = new PageAllocator(BASE, 8 * PAGE);
+    assert.equal(allocator.allocate(PAGE, PAGE, BASE + PAGE), BASE);
+    assert.throws(() => allocator.allocate(PAGE, PAGE, BASE + PAGE), /and below 0x80001000 do not/);
+    assert.equal(allocator.allocate(PAGE, PAGE), BASE + PAGE);
   });
 
   it('finds the one span that fits when memory is nearly full', () => {

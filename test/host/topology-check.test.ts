@@ -41,7 +41,7 @@ const cases: readonly [name: string, spec: object, message: string][] = [
   [
     'a generation that no link has',
     below({}, { link: { gen: 9, width: 4 } }),
-    'rootPorts[0].device.ports[1].link: link gen must be one of 1, 2, 3, 4, 5; got 9',
+    'rootPorts[0].device.ports[1].link: link gen must be one of 1, 2, 3, 4, 5, 6; got 9',
   ],
   [
     'two devices on one port',
@@ -117,12 +117,32 @@ const cases: readonly [name: string, spec: object, message: string][] = [
   [
     'ACS in words',
     withPort({ acs: 'on' }),
-    "acs: expected 'linux', 'off' or ACS Control bits up to 0x7f, got 'on'",
+    "acs: expected 'linux', 'off' or ACS Control bits of 0x10ff, got 'on'",
+  ],
+  [
+    'ACS capabilities that do not exist',
+    ports({ acsCapable: 0x200 }),
+    "rootPorts[0].acsCapable: expected 'linux', 'off' or ACS Control bits of 0x10ff, got 512",
+  ],
+  [
+    'room for hot-plug that is no room',
+    ports({ hotplug: { highBytes: 3 * 2 ** 20 } }),
+    'rootPorts[0].hotplug.highBytes: expected a power of two from 1 MiB to 32 TiB, got 3145728',
+  ],
+  [
+    'buses for hot-plug that there are not',
+    ports({ hotplug: { buses: 0 } }),
+    'rootPorts[0].hotplug.buses: expected 1 to 255 bus numbers, got 0',
+  ],
+  [
+    'hot-plug in words',
+    ports({ hotplug: 'yes' }),
+    "rootPorts[0].hotplug: expected true, false or the room for devices, got 'yes'",
   ],
   [
     'ACS bits that do not exist',
-    ports({ acs: 0x80 }),
-    "rootPorts[0].acs: expected 'linux', 'off' or ACS Control bits up to 0x7f, got 128",
+    ports({ acs: 0x100 }),
+    "rootPorts[0].acs: expected 'linux', 'off' or ACS Control bits of 0x10ff, got 256",
   ],
   [
     'forwarding to no root port',
@@ -174,7 +194,7 @@ const bridgeCases: readonly [name: string, spec: object, message: string][] = [
   [
     'a port that cannot be below a host bridge',
     bridges(bridge(), { rootPorts: [{ acs: 'on' }] }),
-    "hostBridges[1].rootPorts[0].acs: expected 'linux', 'off' or ACS Control bits up to 0x7f, got 'on'",
+    "hostBridges[1].rootPorts[0].acs: expected 'linux', 'off' or ACS Control bits of 0x10ff, got 'on'",
   ],
   [
     'one device below two host bridges',

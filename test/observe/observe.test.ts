@@ -7,6 +7,7 @@ import { test } from 'node:test';
 import { edu, openEdu } from '#devices/edu/index.ts';
 import { dmaAddr } from '#emu/base/units.ts';
 import { Direction, isRefusal } from '#emu/dma/mapping.ts';
+import type { ErrorRecord } from '#emu/host/error-record.ts';
 import { type Machine, machine } from '#emu/host/machine.ts';
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
 import { observe } from '#emu/observe/observe.ts';
@@ -87,6 +88,29 @@ for (const iommu of [false, true]) {
   });
 }
 
+test('errors are seen as host software reads them', () => {
+  const host = booted('timed');
+  const seen: ErrorRecord[] = [];
+  const observer = observe(host).on('error', (record) => seen.push(record));
+  openEdu(host, 'edu0', MASK);
+  host.kernel.run();
+  const write = (): void => {
+    const nowhere = dmaAddr(0x3_0000_0000_0000);
+    const data = new SparseMemory(4096, 'data');
+    host.endpoint('edu0').write(nowhere, 4, data, 0, Purpose.Data, null, 0);
+    host.kernel.run();
+  };
+  write();
+  assert.deepEqual(seen, host.errors?.records);
+  assert.deepEqual(seen[0]?.errors, ['UnsupReq']);
+  assert.notEqual(seen[0], host.errors?.records[0]);
+  observer.close();
+  assert.equal(host.errors?.probe, null);
+  write();
+  assert.equal(seen.length, 1);
+  host.dispose();
+});
+
 test('a run is the same observed or not, whatever an observer does with its records', () => {
   const digest = (watch: (host: Machine) => void): string => {
     const host = booted();
@@ -105,7 +129,8 @@ test('a run is the same observed or not, whatever an observer does with its reco
     digest((host) =>
       observe(host)
         .on('interrupt', () => {})
-        .on('fault', () => {}),
+        .on('fault', () => {})
+        .on('error', () => {}),
     ),
     plain,
   );

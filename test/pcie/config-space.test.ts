@@ -11,6 +11,7 @@ import type { BarSpec } from '#emu/pcie/config-header.ts';
 import {
   Acs,
   AcsBit,
+  acsControlBits,
   CapabilityId,
   DevCtl,
   ExtendedId,
@@ -19,13 +20,13 @@ import {
   Pcie,
   PcieCaps,
   PortType,
-  SlotSta,
   Type0,
   Type1,
   windowRegister,
   windowUpper,
 } from '#emu/pcie/config-registers.ts';
 import { ConfigSpace } from '#emu/pcie/config-space.ts';
+import { SlotSta } from '#emu/pcie/slot-registers.ts';
 
 const identity = { vendorId: 0x1b36, deviceId: 0x0010, revisionId: 2, classCode: 0x010802 };
 const GiB = 2 ** 30;
@@ -70,9 +71,9 @@ describe('header', () => {
     const config = endpoint();
     config.write(Header.Command, 1, 0xff);
     assert.deepEqual([config.memoryEnable, config.busMaster], [true, true]);
-    assert.equal(config.read(Header.Command, 2), 0x0046);
+    assert.equal(config.read(Header.Command, 2), 0x0047);
     config.write(Header.Command + 1, 1, 0xff);
-    assert.equal(config.read(Header.Command, 2), 0x0546);
+    assert.equal(config.read(Header.Command, 2), 0x0547);
     config.write(Header.Command, 2, 0);
     assert.deepEqual([config.memoryEnable, config.busMaster], [false, false]);
     config.setStatus(Header.Status, 0xa000);
@@ -175,10 +176,21 @@ describe('type 1 header', () => {
     assert.equal(config.read(Type1.PrefetchBase, 2) & 0xf, 1);
   });
 
-  it('has no I/O window and reports a secondary bus reset', () => {
+  it('decodes an I/O window of 32 bits, closed at first', () => {
     const config = bridge();
-    config.write(0x1c, 2, 0xffff);
-    assert.equal(config.read(0x1c, 2), 0);
+    assert.ok(config.ioBase > config.ioLimit, 'open after reset');
+    assert.equal(config.read(Type1.IoBase, 2), 0x01f1);
+    config.write(Type1.IoBase, 2, 0x3f20);
+    config.write(Type1.IoBaseUpper, 4, 0x0002_0001);
+    assert.equal(config.read(Type1.IoBase, 2), 0x3121);
+    assert.deepEqual([config.ioBase, config.ioLimit], [0x1_2000, 0x2_3fff]);
+    assert.equal(config.ioEnable, false);
+    config.write(Header.Command, 1, 1);
+    assert.equal(config.ioEnable, true);
+  });
+
+  it('reports a secondary bus reset', () => {
+    const config = bridge();
     config.write(Type1.BridgeControl, 2, 0x40);
     assert.equal(config.secondaryBusReset, true);
   });
@@ -223,7 +235,7 @@ describe('PCI Express capability', () => {
     const at = addPcie(port, { portType: PortType.RootPort, link: { gen: 3, width: 8 } });
     assert.equal(PcieCaps.PortType.get(port.read(at + Pcie.Capabilities, 2)), PortType.RootPort);
     port.write(at + Pcie.RootCtl, 2, 0xffff);
-    assert.equal(port.read(at + Pcie.RootCtl, 2), 0xf);
+    assert.equal(port.read(at + Pcie.RootCtl, 2), 0x1f);
     assert.equal(port.read(at + Pcie.LinkSta, 2), 0);
     setLinkUp(port, { gen: 2, width: 4 });
     port.reset();
@@ -265,16 +277,23 @@ describe('ACS capability', () => {
     const at = addAcs(config, { capable: AcsBit.SV | AcsBit.RR | AcsBit.TB });
     config.write(at + Acs.Control, 2, 0xffff);
     assert.equal(config.acs, AcsBit.SV | AcsBit.RR | AcsBit.TB);
-    assert.deepEqual(
-      [config.acsSourceValidation, config.acsRequestRedirect, config.acsUpstreamForwarding],
-      [true, true, false],
-    );
+    assert.equal(config.read(at + Acs.Capability, 2), 0x0007);
+  });
+
+  it('shows the enhanced bits as one in its capability, outside of the size of the vector', () => {
+    const config = bridge();
+    const at = addAcs(config, { capable: AcsBit.SV | AcsBit.IB | AcsBit.URR });
+    assert.equal(config.read(at + Acs.Capability, 2), 0x0081);
+    assert.equal(acsControlBits(0x0881), AcsBit.SV | AcsBit.IB | AcsBit.URR);
+    assert.equal(acsControlBits(0xff7f), 0x7f);
+    config.write(at + Acs.Control, 2, 0xffff);
+    assert.equal(config.acs, AcsBit.SV | AcsBit.IB | AcsBit.URR);
   });
 
   it('keeps an egress vector when it has EC, and applies it when EC is on', () => {
     const config = bridge();
     const at = addAcs(config, { egressPorts: 4 });
-    assert.equal(config.read(at + Acs.Capability, 2), 0x043d);
+    assert.equal(config.read(at + Acs.Capability, 2), 0x04ff);
     config.write(at + Acs.EgressVector, 4, 0xffff_fff4);
     assert.equal(config.read(at + Acs.EgressVector, 4), 4);
     assert.equal(config.acsEgressBlocked(2), false);
@@ -286,7 +305,7 @@ describe('ACS capability', () => {
     const config = bridge();
     const at = addAcs(config);
     config.write(at + Acs.Control, 2, 0xffff);
-    assert.equal(config.acs, AcsBit.SV | AcsBit.RR | AcsBit.CR | AcsBit.UF);
+    assert.equal(config.acs, 0x10ff & ~AcsBit.EC);
   });
 });
 

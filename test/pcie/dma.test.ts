@@ -7,7 +7,7 @@ import { AcsBit, Header, Msi } from '#emu/pcie/config-registers.ts';
 import type { ConfigSpace } from '#emu/pcie/config-space.ts';
 import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';
-import { LinkCounter } from '#emu/pcie/port.ts';
+import { LinkCounter } from '#emu/pcie/link-counters.ts';
 import type { Tlp } from '#emu/pcie/tlp.ts';
 import {
   BAR_BYTES,

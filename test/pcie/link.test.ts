@@ -48,7 +48,7 @@ test('links that do not exist are refused with what was expected and got', () =>
       message: text,
     });
   refuse({ gen: 4, width: 3 }, /port0: link width must be one of 1, 2, 4, 8, 16; got 3/);
-  refuse({ gen: 7, width: 4 }, /link gen must be one of 1, 2, 3, 4, 5; got 7/);
+  refuse({ gen: 7, width: 4 }, /link gen must be one of 1, 2, 3, 4, 5, 6; got 7/);
   refuse({ gen: 4, width: 4, propagationPs: -1 }, /propagationPs.*got -1/);
   checkLink({ gen: 5, width: 16 }, 'port0');
 });

@@ -10,8 +10,8 @@ import { dmaAddr } from '#emu/base/units.ts';
 import { Acs, AcsBit, ExtendedId } from '#emu/pcie/config-registers.ts';
 import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';
+import { LinkCounter } from '#emu/pcie/link-counters.ts';
 import type { PeerPolicy } from '#emu/pcie/peer-policy.ts';
-import { LinkCounter } from '#emu/pcie/port.ts';
 import { FlowClass } from '#emu/pcie/tlp.ts';
 import { FAR, NEAR, transfer } from '#test/support/peer-rig.ts';
 import {

@@ -6,8 +6,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { dmaAddr } from '#emu/base/units.ts';
 import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
+import { LinkCounter } from '#emu/pcie/link-counters.ts';
 import { PeerRules } from '#emu/pcie/peer-policy.ts';
-import { LinkCounter } from '#emu/pcie/port.ts';
 import { errorsOf, FAR, NEAR, policed, transfer } from '#test/support/peer-rig.ts';
 import {
   BAR_BYTES,

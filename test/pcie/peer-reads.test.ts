@@ -9,7 +9,7 @@ import fc from 'fast-check';
 import { dmaAddr } from '#emu/base/units.ts';
 import { AcsBit, CapabilityId, Header, Pcie } from '#emu/pcie/config-registers.ts';
 import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
-import { LinkCounter } from '#emu/pcie/port.ts';
+import { LinkCounter } from '#emu/pcie/link-counters.ts';
 import { type Tlp, TlpKind } from '#emu/pcie/tlp.ts';
 import { errorsOf, FAR, NEAR, policed, transfer } from '#test/support/peer-rig.ts';
 import {
@@ -246,7 +246,7 @@ it('refuses completions that no piece waits for', () => {
     tlp.targetId = targetId;
     tlp.tag = tag;
     tlp.status = Ok;
-    tlp.relaxedOrdering = false;
+    tlp.flags = 0;
     tlp.sizeBytes = 0;
     tlp.seal();
     far.endpoint.port.send(tlp);

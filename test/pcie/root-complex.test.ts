@@ -5,7 +5,7 @@ import { bdf, dmaAddr, physAddr } from '#emu/base/units.ts';
 import { AcsBit } from '#emu/pcie/config-registers.ts';
 import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';
-import { LinkCounter } from '#emu/pcie/port.ts';
+import { LinkCounter } from '#emu/pcie/link-counters.ts';
 import type { Translator } from '#emu/pcie/translator.ts';
 import type { Pending } from '#emu/sim/pending.ts';
 import {

@@ -9,6 +9,7 @@ import {
   fillCompletion,
   fillCompletionData,
   type Tlp,
+  TlpFlag,
   TlpKind,
   TlpPool,
 } from '#emu/pcie/tlp.ts';
@@ -27,7 +28,7 @@ function make(kind: TlpKind, address: number, sizeBytes: number): Tlp {
   tlp.tag = 0x5a;
   tlp.address = address;
   tlp.sizeBytes = sizeBytes;
-  tlp.relaxedOrdering = false;
+  tlp.flags = 0;
   for (let i = 0; i < sizeBytes; i++) arena.u8[tlp.payloadAt + i] = i + 1;
   tlp.seal();
   return tlp;
@@ -53,7 +54,7 @@ describe('a described TLP', () => {
     arena.u8.set([1, 2, 3], cpl.payloadAt);
     fillCompletionData(cpl, request, 0x0300, 0, 3);
     assert.equal(bytesOf(cpl), '4a000001' + '03000005' + '01025a7d' + '00010203');
-    request.relaxedOrdering = true;
+    request.flags = TlpFlag.RO;
     fillCompletion(cpl, request, 0x0300, DmaStatus.CompleterAbort);
     assert.equal(bytesOf(cpl), '0a002000' + '03008004' + '01025a00');
     fillCompletionData(cpl, make(TlpKind.MRd, 0x1000, 0), 0x0300, 0, 0);

@@ -130,3 +130,19 @@ test('a slice ends with a failure that nobody took, and the next one throws it',
   assert.equal(kernel.runSlice(100), true);
   assert.throws(() => kernel.runSlice(100), { message: 'broken' });
 });
+
+test('open pendings are told in order of creation, whichever is done first', () => {
+  const kernel = new Kernel();
+  const [first, middle, last] = ['first', 'middle', 'last'].map((name) =>
+    kernel.pending<void>(name),
+  );
+  middle!.complete();
+  assert.deepEqual(kernel.outstanding(), ['first', 'last']);
+  last!.complete();
+  const next = kernel.pending<void>('next');
+  assert.deepEqual(kernel.outstanding(), ['first', 'next']);
+  first!.complete();
+  assert.deepEqual(kernel.outstanding(), ['next']);
+  next.complete();
+  assert.deepEqual(kernel.outstanding(), []);
+});

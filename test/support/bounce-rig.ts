@@ -9,6 +9,7 @@ import { BouncePool } from '#emu/dma/bounce-pool.ts';
 import { BounceProvider } from '#emu/dma/bounce-provider.ts';
 import type { DmaDevice } from '#emu/dma/dma-device.ts';
 import type { DmaLimits } from '#emu/dma/dma-provider.ts';
+import type { DmaTraits } from '#emu/dma/dma-traits.ts';
 import { type Direction, type DmaMapping, isRefusal } from '#emu/dma/mapping.ts';
 import type { PhyRangeList } from '#emu/dma/phy-range-list.ts';
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
@@ -26,6 +27,7 @@ export interface BounceRigOptions {
   readonly limits?: Partial<DmaLimits>;
   readonly isForced?: boolean;
   readonly poolBytes?: number;
+  readonly traits?: Partial<DmaTraits>;
 }
 
 export class BounceRig {
@@ -51,7 +53,7 @@ export class BounceRig {
     });
     const started = this.kernel.spawn('start', provider.start());
     assert.ok(started.done);
-    this.device = provider.device(CLIENT, limits);
+    this.device = provider.device(CLIENT, limits, options.traits);
   }
 
   map(list: PhyRangeList, direction: Direction): DmaMapping {

@@ -30,7 +30,7 @@ const LAST_PURE_ROW = 7;
 const PACKAGES: readonly (readonly [folder: string, allowed: RegExp])[] = [
   ['src/attach', /^node:/],
   ['src/observe', /^(?:eventemitter3$|node:)/],
-  ['src/cli', /^(?:yargs(?:\/helpers)?$|cli-table3$|picocolors$|node:|tsx\/)/],
+  ['src/cli', /^(?:yargs(?:\/helpers)?$|cli-table3$|picocolors$|zod$|node:|tsx\/)/],
   ['scenarios', /^(?:node:|pcie-emu(?:$|\/devices\/[a-z0-9-]+$))/],
   ['test', /./],
 ];

@@ -30,6 +30,7 @@ export interface SmallFabricOptions {
   readonly link?: LinkSpec;
   readonly maxPayloadBytes?: 128 | 256 | 512;
   readonly switchLatencyPs?: number;
+  readonly cutThrough?: boolean;
   readonly endpoint?: Partial<EndpointSpec>;
   readonly peerReads?: PeerReadTable;
 }
@@ -108,6 +109,7 @@ export function smallFabric(options: SmallFabricOptions = {}): SmallFabric {
     bridges,
     portPaths,
     latencyPs: options.switchLatencyPs ?? 105_000,
+    cutThrough: options.cutThrough ?? true,
   });
   const joined = (a: Port, b: Port): void => Port.connect(a, b, link);
   joined(root.ports[0]!, sw.upstream);

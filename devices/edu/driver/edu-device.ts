@@ -11,6 +11,7 @@ import {
   DmaCommand,
   Identity,
   Irq,
+  MAX_DMA_MASK_BITS,
   Reg,
   Status,
 } from '#devices/edu/spec.ts';
@@ -52,10 +53,19 @@ function* open(machine: Machine, name: string, options: EduOpenOptions): Process
     const found = `${hex(pci.vendorId, 4)}:${hex(pci.deviceId, 4)}`;
     throw usage(`${name}: expected an edu device 0x1234:0x11e8, found ${found}`);
   }
-  const device = new EduDevice(machine, pci, options.dmaMaskBits ?? DMA_MASK_BITS);
+  const { dmaMaskBits = DMA_MASK_BITS } = options;
+  checkMask(name, dmaMaskBits);
+  pci.limitDma({ addressLimit: 2 ** dmaMaskBits });
+  const device = new EduDevice(machine, pci, dmaMaskBits);
   yield* pci.setBusMaster(true);
   yield* pci.enableMsi(() => device.interrupt());
   return device;
+}
+
+function checkMask(name: string, bits: number): void {
+  if (Number.isInteger(bits) && bits >= 1 && bits <= MAX_DMA_MASK_BITS) return;
+  const expected = `an integer from 1 to ${MAX_DMA_MASK_BITS}`;
+  throw usage(`${name} dmaMaskBits: expected ${expected}, got ${bits}`);
 }
 
 export class EduDevice {
@@ -174,6 +184,7 @@ export class EduDevice {
   *#close(): Process<void> {
     yield* this.function.disableInterrupts();
     yield* this.function.setBusMaster(false);
+    this.function.dma.unbind();
   }
 
   *#read(register: RegisterSpec): Process<number> {

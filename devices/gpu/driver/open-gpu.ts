@@ -4,9 +4,10 @@
  * @module
  */
 import { Bar, FB_UNIT, Identity, Reg, SDMA_V6, SDMA0_DOORBELL } from '#devices/gpu/spec.ts';
-import { usage } from '#emu/base/errors.ts';
-import { hex, hi32, lo32, offsetBy, type PhysAddr } from '#emu/base/units.ts';
-import { Direction, type DmaMapping, isRefusal } from '#emu/dma/mapping.ts';
+import { EmuError, usage } from '#emu/base/errors.ts';
+import { hex, hi32, lo32, offsetBy } from '#emu/base/units.ts';
+import type { CoherentMemory } from '#emu/dma/coherent-memory.ts';
+import { isRefusal } from '#emu/dma/mapping.ts';
 import type { Machine } from '#emu/host/machine.ts';
 import type { PciFunction } from '#emu/host/pci-function.ts';
 import type { Pending } from '#emu/sim/pending.ts';
@@ -26,7 +27,7 @@ export interface GpuOpenOptions {
   readonly timeoutPs?: number;
 }
 
-/** Pointers and fence, behind the ring: rptr, wptr, fence. */
+/** What the page beside the ring holds, and where. */
 const POINTERS = { RPTR: 0, WPTR: 8, FENCE: 64, SIZE: 4096 } as const;
 const MIB: number = 2 ** 20;
 const DEFAULT_TIMEOUT_PS = 10e12;
@@ -50,7 +51,7 @@ function* open(machine: Machine, name: string, options: GpuOpenOptions): Process
   const registers = new GpuRegisters(cpu, pci.bar(Bar.REGISTERS).address);
   yield* pci.setBusMaster(true);
   const { space, vram } = yield* findVram(pci, registers);
-  const memory = allocate(machine, pci, ringBytes);
+  const memory = allocate(pci, ringBytes);
   const doorbell = offsetBy(pci.bar(Bar.DOORBELLS).address, SDMA0_DOORBELL);
   const engine = new SdmaDriver({
     kernel,
@@ -60,13 +61,13 @@ function* open(machine: Machine, name: string, options: GpuOpenOptions): Process
     ring: new SdmaRing({
       sdma: SDMA_V6,
       memory: mm.memory,
-      address: memory.address,
+      address: memory.ring.address,
       sizeBytes: ringBytes,
-      shadow: offsetBy(memory.pointers, POINTERS.WPTR),
+      shadow: offsetBy(memory.pointers.address, POINTERS.WPTR),
       doorbell: (wptr) => cpu.write64(doorbell, lo32(wptr), hi32(wptr)),
     }),
-    fence: offsetBy(memory.pointers, POINTERS.FENCE),
-    fenceAddress: memory.places.rptrTo + POINTERS.FENCE,
+    fence: offsetBy(memory.pointers.address, POINTERS.FENCE),
+    fenceAddress: memory.pointers.dma + POINTERS.FENCE,
     timeoutPs,
     onUnexplained: () => device.diagnose(),
   });
@@ -79,7 +80,7 @@ function* open(machine: Machine, name: string, options: GpuOpenOptions): Process
     vram,
     readFault: () => readFault(registers),
     restart: () => startQueue(registers, memory.places),
-    close: () => close(machine, pci, registers, memory),
+    close: () => close(pci, registers, memory),
   });
   yield* pci.enableMsi(() => engine.interrupt());
   yield* startQueue(registers, memory.places);
@@ -112,45 +113,38 @@ function* findVram(
   return { space, vram: new GpuVram(pci.bar(Bar.VRAM).address, vramBytes) };
 }
 
-/** Ring and pointers in host memory, as CPU and engine see them. */
+/** Ring and pointers, which CPU and engine share. */
 interface QueueMemory {
-  readonly address: PhysAddr;
-  readonly pointers: PhysAddr;
-  readonly sizeBytes: number;
-  readonly mapping: DmaMapping;
+  readonly ring: CoherentMemory;
+  readonly pointers: CoherentMemory;
   readonly places: QueuePlaces;
 }
 
-function allocate(machine: Machine, pci: PciFunction, ringBytes: number): QueueMemory {
-  const sizeBytes = ringBytes + POINTERS.SIZE;
-  const address = machine.mm.allocate(sizeBytes);
-  const mapping = pci.dma.map(machine.mm.pin(address, sizeBytes), Direction.Bidirectional);
-  if (isRefusal(mapping)) throw usage(`${pci.name}: its ring cannot be mapped: ${mapping.reason}`);
-  if (mapping.ranges.count !== 1) {
-    throw usage(`${pci.name}: expected a ring of one range, got ${mapping.ranges.count}`);
-  }
-  const ring = mapping.ranges.address(0);
-  const rptrTo = ring + ringBytes + POINTERS.RPTR;
-  const wptrFrom = ring + ringBytes + POINTERS.WPTR;
-  const pointers = offsetBy(address, ringBytes);
-  return {
-    address,
-    pointers,
-    sizeBytes,
-    mapping,
-    places: { ring, ringBytes, rptrTo, wptrFrom },
-  };
+function allocate(pci: PciFunction, ringBytes: number): QueueMemory {
+  const ring = share(pci, ringBytes);
+  const pointers = share(pci, POINTERS.SIZE, ring);
+  const rptrTo = pointers.dma + POINTERS.RPTR;
+  const wptrFrom = pointers.dma + POINTERS.WPTR;
+  return { ring, pointers, places: { ring: ring.dma, ringBytes, rptrTo, wptrFrom } };
+}
+
+/** @throws NO_MEMORY, and gives back what was `taken` before */
+function share(pci: PciFunction, sizeBytes: number, taken?: CoherentMemory): CoherentMemory {
+  const memory = pci.dma.allocateCoherent(sizeBytes);
+  if (!isRefusal(memory)) return memory;
+  if (taken) void pci.dma.freeCoherent(taken);
+  throw new EmuError('NO_MEMORY', `${pci.name}: no ${sizeBytes} bytes to share: ${memory.reason}`);
 }
 
 function* close(
-  machine: Machine,
   pci: PciFunction,
   registers: GpuRegisters,
-  memory: QueueMemory,
+  { ring, pointers }: QueueMemory,
 ): Process<void> {
   yield* stopQueue(registers);
   yield* pci.disableInterrupts();
   yield* pci.setBusMaster(false);
-  yield* wait(pci.dma.unmap(memory.mapping));
-  machine.mm.free(memory.address, memory.sizeBytes);
+  yield* wait(pci.dma.freeCoherent(ring));
+  yield* wait(pci.dma.freeCoherent(pointers));
+  pci.dma.unbind();
 }

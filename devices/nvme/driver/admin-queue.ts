@@ -3,12 +3,13 @@
  * @module
  */
 
-import { AdminOpcode, IdentifyCdw10, SetFeaturesCdw10 } from '#devices/nvme/spec.ts';
+import { AdminOpcode, SetFeaturesCdw10 } from '#devices/nvme/spec.ts';
+import { IdentifyCdw10 } from '#devices/nvme/spec-identify.ts';
 import { EmuError } from '#emu/base/errors.ts';
+import type { CoherentMemory } from '#emu/dma/coherent-memory.ts';
 import type { Kernel } from '#emu/sim/kernel.ts';
 import { type Process, wait } from '#emu/sim/process.ts';
 import { CommandFields } from './command-fields.ts';
-import type { DmaBuffer } from './dma-buffer.ts';
 import type { QueuePair } from './queue-pair.ts';
 import { type NvmeResult, resultOf } from './result.ts';
 
@@ -54,7 +55,7 @@ export class AdminQueue {
   }
 
   /** Identify into the whole of `buffer`. [NVME] 5.17 */
-  *identify(cns: number, nsid: number, buffer: DmaBuffer): Process<void> {
+  *identify(cns: number, nsid: number, buffer: CoherentMemory): Process<void> {
     const fields = this.prepare(AdminOpcode.Identify, nsid);
     fields.pointTo(buffer.dma);
     fields.cdw10 = IdentifyCdw10.CNS.of(cns);

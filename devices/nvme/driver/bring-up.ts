@@ -11,7 +11,6 @@ import {
   CapLo,
   Cc,
   CcCss,
-  Cns,
   Cqe,
   CreateCqCdw11,
   CreateSqCdw11,
@@ -27,11 +26,12 @@ import {
   Sqe,
   TIMEOUT_UNIT_PS,
 } from '#devices/nvme/spec.ts';
+import { Cns } from '#devices/nvme/spec-identify.ts';
 import { EmuError } from '#emu/base/errors.ts';
 import { hex, hi32, lo32, type PhysAddr, physAddr } from '#emu/base/units.ts';
+import type { CoherentMemory } from '#emu/dma/coherent-memory.ts';
 import { type Process, wait } from '#emu/sim/process.ts';
 import { AdminQueue } from './admin-queue.ts';
-import type { DmaBuffer } from './dma-buffer.ts';
 import type { DriverHost } from './host-access.ts';
 import { QueuePair } from './queue-pair.ts';
 import { TIMED_OUT } from './result.ts';
@@ -168,7 +168,7 @@ export function* askForQueues(admin: AdminQueue, wanted: number): Process<number
 export function* firstNamespace(
   admin: AdminQueue,
   host: DriverHost,
-  buffer: DmaBuffer,
+  buffer: CoherentMemory,
 ): Process<number> {
   yield* admin.identify(Cns.ActiveNamespaces, 0, buffer);
   const nsid = host.mm.memory.getU32(buffer.address);

@@ -3,7 +3,7 @@
  * can. A pure function of data, policy and place. [NVME] 4.1
  * @module
  */
-import { SglSupport } from '#devices/nvme/spec.ts';
+import { SglSupport } from '#devices/nvme/spec-identify.ts';
 import { PAGE_SIZE, pageOffset } from '#emu/base/units.ts';
 import type { CommandFields } from './command-fields.ts';
 import type { DataRanges } from './data-ranges.ts';

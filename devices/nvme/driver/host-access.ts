@@ -2,8 +2,11 @@
  * What the driver uses of the machine it runs on: the clock, register accesses, memory and one function.
  * @module
  */
+import { EmuError } from '#emu/base/errors.ts';
 import type { PhysAddr } from '#emu/base/units.ts';
+import type { CoherentMemory } from '#emu/dma/coherent-memory.ts';
 import type { DmaDevice } from '#emu/dma/dma-device.ts';
+import { isRefusal } from '#emu/dma/mapping.ts';
 import type { Cpu } from '#emu/host/cpu.ts';
 import type { HostMemory } from '#emu/host/mm.ts';
 import type { Kernel } from '#emu/sim/kernel.ts';
@@ -18,4 +21,21 @@ export interface DriverHost {
   readonly registers: PhysAddr;
   /** Path of the driver in errors and events. */
   readonly path: string;
+}
+
+/** Memory that driver and drive share, one piece of each size or nothing. @throws NO_MEMORY */
+export function shareMemory(
+  { dma, path }: DriverHost,
+  ...sizes: readonly number[]
+): readonly CoherentMemory[] {
+  const taken: CoherentMemory[] = [];
+  for (const sizeBytes of sizes) {
+    const memory = dma.allocateCoherent(sizeBytes);
+    if (isRefusal(memory)) {
+      for (const each of taken) void dma.freeCoherent(each);
+      throw new EmuError('NO_MEMORY', `${path}: no ${sizeBytes} bytes to share: ${memory.reason}`);
+    }
+    taken.push(memory);
+  }
+  return taken;
 }

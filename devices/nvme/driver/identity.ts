@@ -2,15 +2,15 @@
  * What the driver keeps of the Identify data structures. [NVME] 5.17.2.1, [NVMECS] 4.1.5.1
  * @module
  */
+import { MIN_PAGE_SIZE } from '#devices/nvme/spec.ts';
 import {
   IdController,
   IdNamespace,
   Lbaf,
-  MIN_PAGE_SIZE,
   SglSupport,
   Sgls,
   Vwc,
-} from '#devices/nvme/spec.ts';
+} from '#devices/nvme/spec-identify.ts';
 import type { SparseMemory } from '#emu/memory/sparse-memory.ts';
 
 export interface ControllerIdentity {

@@ -3,7 +3,8 @@
  * @module
  */
 
-import { CLASS_CODE, Cns, IDENTIFY_SIZE, SglDescriptor, SglSupport } from '#devices/nvme/spec.ts';
+import { CLASS_CODE, SglDescriptor } from '#devices/nvme/spec.ts';
+import { Cns, IDENTIFY_SIZE, SglSupport } from '#devices/nvme/spec-identify.ts';
 import { EmuError, usage } from '#emu/base/errors.ts';
 import { alignUp } from '#emu/base/units.ts';
 import type { Machine } from '#emu/host/machine.ts';
@@ -21,9 +22,8 @@ import {
   makeAdminQueue,
 } from './bring-up.ts';
 import type { DescriptorPolicy } from './descriptors.ts';
-import { DmaBuffer } from './dma-buffer.ts';
 import { NvmeDrive } from './drive.ts';
-import type { DriverHost } from './host-access.ts';
+import { type DriverHost, shareMemory } from './host-access.ts';
 import {
   type ControllerIdentity,
   controllerIdentity,
@@ -151,7 +151,8 @@ class Opening {
   *#identify(
     admin: AdminQueue,
   ): Process<{ controller: ControllerIdentity; namespace: NamespaceIdentity }> {
-    const buffer = new DmaBuffer(this.#host, IDENTIFY_SIZE);
+    const [shared] = shareMemory(this.#host, IDENTIFY_SIZE);
+    const buffer = shared!;
     try {
       const { memory } = this.#host.mm;
       yield* admin.identify(Cns.Controller, 0, buffer);
@@ -161,7 +162,7 @@ class Opening {
       const namespace = namespaceIdentity(memory, buffer.address, nsid);
       return { controller, namespace };
     } finally {
-      yield* wait(buffer.free());
+      yield* wait(this.#host.dma.freeCoherent(buffer));
     }
   }
 
@@ -194,14 +195,15 @@ class Opening {
     const complete = yield* this.#access.shutDown();
     yield* this.#takeDown();
     if (!complete) throw new EmuError('SCENARIO', `${this.#host.path}: shutdown did not complete`);
+    this.#host.dma.unbind();
   }
 
   /** Stops the function from reaching memory, then frees it. */
   *#takeDown(): Process<void> {
     yield* this.#function.disableInterrupts();
     yield* this.#function.setBusMaster(false);
-    const buffers = this.#pairs.splice(0).flatMap((pair) => pair.buffers);
-    for (const buffer of buffers) yield* wait(buffer.free());
+    const shared = this.#pairs.splice(0).flatMap((pair) => pair.memory);
+    for (const memory of shared) yield* wait(this.#host.dma.freeCoherent(memory));
   }
 }
 

@@ -6,12 +6,12 @@
 
 import { Cqe, CqeStatus, DOORBELLS_AT, Sqe } from '#devices/nvme/spec.ts';
 import { offsetBy, type PhysAddr, pageOffset, physAddr } from '#emu/base/units.ts';
+import type { CoherentMemory } from '#emu/dma/coherent-memory.ts';
 import { arena } from '#emu/memory/arena.ts';
 import { DelayLine } from '#emu/sim/delay-line.ts';
 import type { EventArg, Target } from '#emu/sim/kernel.ts';
 import type { CommandFields } from './command-fields.ts';
-import { DmaBuffer } from './dma-buffer.ts';
-import type { DriverHost } from './host-access.ts';
+import { type DriverHost, shareMemory } from './host-access.ts';
 import type { ListPlace } from './list-place.ts';
 import { TIMED_OUT } from './result.ts';
 
@@ -49,14 +49,15 @@ export class QueuePair implements Target {
   readonly path: string;
   readonly id: number;
   readonly entries: number;
-  readonly submissions: DmaBuffer;
-  readonly completions: DmaBuffer;
+  readonly submissions: CoherentMemory;
+  readonly completions: CoherentMemory;
+  /** Everything allocated, to be freed once the controller does not know the queues any more. */
+  readonly memory: readonly CoherentMemory[];
   /** Completions of commands that are not outstanding; a device that sends them is broken. */
   strays = 0;
   /** Called after slots became free, or were found lost. */
   onRoom: (() => void) | null = null;
   readonly #host: DriverHost;
-  readonly #lists: DmaBuffer;
   readonly #places: readonly ListPlace[];
   readonly #tailDoorbell: PhysAddr;
   readonly #headDoorbell: PhysAddr;
@@ -81,13 +82,15 @@ export class QueuePair implements Target {
     this.id = id;
     this.entries = entries;
     this.#host = host;
-    this.submissions = new DmaBuffer(host, entries * Sqe.SIZE);
-    this.completions = new DmaBuffer(host, entries * Cqe.SIZE);
-    this.#lists = new DmaBuffer(host, depth * listBytes);
+    const sizes = [entries * Sqe.SIZE, entries * Cqe.SIZE, depth * listBytes];
+    this.memory = shareMemory(host, ...sizes);
+    const [submissions, completions, lists] = this.memory;
+    this.submissions = submissions!;
+    this.completions = completions!;
     this.#places = Array.from({ length: depth }, (_, slot) => ({
       memory: host.mm.memory,
-      address: offsetBy(this.#lists.address, slot * listBytes),
-      dma: offsetBy(this.#lists.dma, slot * listBytes),
+      address: offsetBy(lists!.address, slot * listBytes),
+      dma: offsetBy(lists!.dma, slot * listBytes),
       sizeBytes: listBytes,
     }));
     const doorbell = (index: number): PhysAddr =>
@@ -164,11 +167,6 @@ export class QueuePair implements Target {
   handle(op: number, arg: EventArg): void {
     if (op === TIMEOUT && typeof arg === 'number') this.#expire(arg);
     else this.#ring();
-  }
-
-  /** Everything allocated, to be freed once the controller does not know the queues any more. */
-  get buffers(): readonly DmaBuffer[] {
-    return [this.submissions, this.completions, this.#lists];
   }
 
   #nextCid(slot: number): number {

@@ -3,7 +3,8 @@
  * of the data and of the place for the segment. [NVME] 4.1.2
  * @module
  */
-import { SglDescriptor, SglSupport, SglType } from '#devices/nvme/spec.ts';
+import { SglDescriptor, SglType } from '#devices/nvme/spec.ts';
+import { SglSupport } from '#devices/nvme/spec-identify.ts';
 import { hex, pageOffset } from '#emu/base/units.ts';
 import { arena } from '#emu/memory/arena.ts';
 import type { CommandFields } from './command-fields.ts';

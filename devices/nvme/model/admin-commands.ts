@@ -2,14 +2,8 @@
  * The admin command set: which handler takes an opcode, and how a command answers. [NVME] 5
  * @module
  */
-import {
-  AbortCdw10,
-  AdminOpcode,
-  LogCdw10,
-  NOT_ABORTED,
-  Psdt,
-  Status,
-} from '#devices/nvme/spec.ts';
+import { AbortCdw10, AdminOpcode, NOT_ABORTED, Psdt, Status } from '#devices/nvme/spec.ts';
+import { LogCdw10 } from '#devices/nvme/spec-logs.ts';
 import type { AsyncEvents } from './async-events.ts';
 import type { Command } from './command.ts';
 import type { Features } from './features.ts';

@@ -3,7 +3,8 @@
  * read. [NVME] 5.2
  * @module
  */
-import { AsyncEvent, type AsyncEventType, LogPage, Status } from '#devices/nvme/spec.ts';
+import { AsyncEvent, type AsyncEventType, Status } from '#devices/nvme/spec.ts';
+import { LogPage } from '#devices/nvme/spec-logs.ts';
 import type { Command } from './command.ts';
 import { MAX_PARKED } from './staging.ts';
 

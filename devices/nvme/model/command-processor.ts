@@ -4,7 +4,8 @@
  * @module
  */
 
-import { AsyncEventError, AsyncEventType, type SglSupport, Status } from '#devices/nvme/spec.ts';
+import { AsyncEventError, AsyncEventType, Status } from '#devices/nvme/spec.ts';
+import type { SglSupport } from '#devices/nvme/spec-identify.ts';
 import type { SparseMemory } from '#emu/memory/sparse-memory.ts';
 import type { Endpoint } from '#emu/pcie/endpoint.ts';
 import type { EventArg, Kernel, Target } from '#emu/sim/kernel.ts';

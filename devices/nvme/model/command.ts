@@ -3,7 +3,8 @@
  * It decides nothing. [NVME] 3.3.3.1
  * @module
  */
-import { SglSupport, Sqe, SqeFlags, Status } from '#devices/nvme/spec.ts';
+import { Sqe, SqeFlags, Status } from '#devices/nvme/spec.ts';
+import { SglSupport } from '#devices/nvme/spec-identify.ts';
 import type { DescriptorWalk } from './descriptor-walk.ts';
 import { PrpWalk } from './prp-walk.ts';
 import { RunCursor, RunList } from './run-list.ts';

@@ -3,13 +3,8 @@
  * @module
  */
 
-import {
-  CLASS_CODE,
-  DOORBELL_SIZE,
-  DOORBELLS_AT,
-  MIN_PAGE_SIZE,
-  SglSupport,
-} from '#devices/nvme/spec.ts';
+import { CLASS_CODE, DOORBELL_SIZE, DOORBELLS_AT, MIN_PAGE_SIZE } from '#devices/nvme/spec.ts';
+import { SglSupport } from '#devices/nvme/spec-identify.ts';
 import { usage } from '#emu/base/errors.ts';
 import { alignUp, PAGE_SIZE } from '#emu/base/units.ts';
 import type { BlockStore } from '#emu/memory/block-store.ts';
@@ -47,6 +42,8 @@ export interface NvmeOptions {
   readonly serial?: string;
   /** Up to 40 ASCII characters. */
   readonly model?: string;
+  /** Whether BAR0 may stand above 4 GiB behind a bridge. Default false, as the specification wants it. [NVMEPCI] 3.1 */
+  readonly prefetchable?: boolean;
   /** Max_Payload_Size Supported. */
   readonly maxPayloadBytes?: NonNullable<EndpointSpec['maxPayloadBytes']>;
 }
@@ -128,7 +125,7 @@ export function buildDrive(
   };
   const door = new BarDoor();
   const endpoint = new Endpoint(fabric, path, {
-    ...functionOf(vectors, door),
+    ...functionOf(vectors, door, options.prefetchable ?? false),
     ...(maxPayloadBytes === undefined ? {} : { maxPayloadBytes }),
   });
   const { maxQueueEntries } = checked;
@@ -155,7 +152,7 @@ class BarDoor implements BarHandler {
 }
 
 /** The PCI function: BAR0 holds properties, doorbells, MSI-X table and pending bits, in this order. */
-function functionOf(vectors: number, door: BarDoor): EndpointSpec {
+function functionOf(vectors: number, door: BarDoor, prefetchable: boolean): EndpointSpec {
   const doorbells = 2 * vectors * DOORBELL_SIZE;
   const tableOffset = alignUp(DOORBELLS_AT + doorbells, PAGE_SIZE);
   const pbaOffset = alignUp(tableOffset + vectors * MSIX_ENTRY_SIZE, PAGE_SIZE);
@@ -170,7 +167,7 @@ function functionOf(vectors: number, door: BarDoor): EndpointSpec {
       subsystemVendorId: VENDOR_ID,
       subsystemId: DEVICE_ID,
     },
-    bars: [{ index: 0, sizeBytes, width: 64, target: door }],
+    bars: [{ index: 0, sizeBytes, width: 64, prefetchable, target: door }],
     msix: { vectors, bar: 0, tableOffset, pbaOffset },
   };
 }

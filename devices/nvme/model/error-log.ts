@@ -2,7 +2,8 @@
  * The Error Information log: what the last commands that failed were. [NVME] 5.16.1.2
  * @module
  */
-import { CqeStatus, ErrorLogEntry } from '#devices/nvme/spec.ts';
+import { CqeStatus } from '#devices/nvme/spec.ts';
+import { ErrorLogEntry } from '#devices/nvme/spec-logs.ts';
 import type { Command } from './command.ts';
 
 export const ERROR_LOG_ENTRIES = 16;

@@ -10,13 +10,13 @@ import {
   FeatureSelect,
   GetFeaturesCdw10,
   InterruptVectorConfig,
-  NSID_ALL,
   PowerManagement,
   QueueCounts,
   SetFeaturesCdw10,
   Status,
   TemperatureThreshold,
 } from '#devices/nvme/spec.ts';
+import { NSID_ALL } from '#devices/nvme/spec-identify.ts';
 import type { Command } from './command.ts';
 import { NSID } from './namespace.ts';
 

@@ -2,10 +2,10 @@
  * The data structures that Identify returns, built from what the drive is. [NVME] 5.17, [NVMECS] 4.1.5
  * @module
  */
+import { Cqe, MIN_PAGE_SIZE, Sqe, Status, VERSION } from '#devices/nvme/spec.ts';
 import {
   Cns,
   ControllerType,
-  Cqe,
   CSI_NVM,
   FRMW_ONE_READ_ONLY_SLOT,
   IDENTIFY_SIZE,
@@ -18,17 +18,13 @@ import {
   IdNamespace,
   Lbaf,
   Lpa,
-  MIN_PAGE_SIZE,
   NSATTR_WRITE_PROTECTED,
   NSID_ALL,
   NSTAT_NRDY,
   SglSupport,
   Sgls,
-  Sqe,
-  Status,
-  VERSION,
   Vwc,
-} from '#devices/nvme/spec.ts';
+} from '#devices/nvme/spec-identify.ts';
 import type { Command } from './command.ts';
 import { ERROR_LOG_ENTRIES } from './error-log.ts';
 import { type Namespace, NSID } from './namespace.ts';

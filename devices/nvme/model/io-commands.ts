@@ -4,7 +4,8 @@
  * @module
  */
 
-import { IoOpcode, NSID_ALL, Psdt, RwCdw12, SglSupport, Status } from '#devices/nvme/spec.ts';
+import { IoOpcode, Psdt, RwCdw12, Status } from '#devices/nvme/spec.ts';
+import { NSID_ALL, SglSupport } from '#devices/nvme/spec-identify.ts';
 import type { SparseMemory } from '#emu/memory/sparse-memory.ts';
 import type { Kernel } from '#emu/sim/kernel.ts';
 import type { Command, DataStage } from './command.ts';

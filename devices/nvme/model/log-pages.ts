@@ -2,22 +2,21 @@
  * Get Log Page: which pages there are, what they hold, and the checks of length and offset. [NVME] 5.16
  * @module
  */
+import { IoOpcode, Status } from '#devices/nvme/spec.ts';
+import { NSID_ALL } from '#devices/nvme/spec-identify.ts';
 import {
   DATA_UNIT_SIZE,
   EffectsLog,
   FeatureEffectsLog,
   FirmwareLog,
-  IoOpcode,
   LogCdw10,
   LogCdw11,
   LogCdw14,
   LogPage,
   MANAGEMENT_EFFECTS_SIZE,
-  NSID_ALL,
   SmartLog,
-  Status,
   SupportedPagesLog,
-} from '#devices/nvme/spec.ts';
+} from '#devices/nvme/spec-logs.ts';
 import type { Command } from './command.ts';
 import type { ErrorLog } from './error-log.ts';
 import { FEATURES, isPerNamespace } from './features.ts';

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { Cqe, CqeStatus, type SglSupport, Sqe, Status } from '#devices/nvme/spec.ts';
+import { Cqe, CqeStatus, Sqe, Status } from '#devices/nvme/spec.ts';
+import type { SglSupport } from '#devices/nvme/spec-identify.ts';
 import { invariant } from '#emu/base/errors.ts';
 import { pageOffset } from '#emu/base/units.ts';
 import { arena } from '#emu/memory/arena.ts';

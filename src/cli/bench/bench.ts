@@ -3,6 +3,7 @@
  * across machines; absolute figures are for reading.
  * @module
  */
+import type { TimingResult } from '#emu/cli/timing/timing-result.ts';
 import type { CheckResult, Metric } from '#emu/scenario/result.ts';
 
 export interface BenchResult {
@@ -11,6 +12,8 @@ export interface BenchResult {
   readonly ok: boolean;
   readonly metrics: Readonly<Record<string, Metric>>;
   readonly checks: readonly CheckResult[];
+  /** Of a benchmark that compares with published values. */
+  readonly rows?: readonly TimingResult[];
 }
 
 export interface Bench {

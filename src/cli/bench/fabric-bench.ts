@@ -7,7 +7,7 @@ import { Recorder } from '#emu/scenario/recorder.ts';
 import type { Bench, BenchResult } from './bench.ts';
 import { holdCost } from './kernel-bench.ts';
 import { measure, perSecond } from './measure.ts';
-import { PeerTraffic } from './peer-traffic.ts';
+import { PeerTraffic, type TrafficOptions } from './peer-traffic.ts';
 
 const MiB = 2 ** 20;
 /** Bytes at the disposal of all devices of a machine together. */
@@ -28,6 +28,14 @@ const MIN_SHARE_OF_64 = 0.4;
 const MAX_HOLDS_PER_256B = 10;
 const MAX_HOLDS_PER_1MIB = 8_700;
 
+/** About 3, 1.5 and 2 million link hops a second where a hold costs 24 ns. */
+const ROUTES = [
+  ['writeHopsAllRules', { rules: 'all' }, true, 14],
+  ['readHopsAllRules', { rules: 'all' }, false, 28],
+  ['hostWriteHops', { target: 'host' }, true, 21],
+  ['hostReadHops', { target: 'host' }, false, 28],
+] as const;
+
 export const fabricBench: Bench = {
   name: 'fabric',
   summary: 'peer reads and writes below switches, timed and functional',
@@ -40,6 +48,16 @@ async function run(): Promise<BenchResult> {
   recorder.metric('hold64', perSecond(holdNs), '1/s');
   await writes(recorder, holdNs);
   await reads(recorder, holdNs);
+  for (const [name, options, isWrite, maxHolds] of ROUTES) {
+    await route(
+      recorder,
+      holdNs,
+      name,
+      { ...PAIR, ...options, fidelity: 'timed' },
+      isWrite,
+      maxHolds,
+    );
+  }
   await manyEndpoints(recorder);
   await functional(recorder, holdNs, 'functional1MiB', MiB, MAX_HOLDS_PER_1MIB);
   await functional(recorder, holdNs, 'functional256B', TLP_BYTES, MAX_HOLDS_PER_256B);
@@ -75,6 +93,24 @@ async function reads(recorder: Recorder, holdNs: number): Promise<void> {
   recorder.metric('readHops', perSecond(nsPerHop), '1/s');
   recorder.check.ok('read bytes have arrived', traffic.verify(1));
   recorder.check.atMost('holds per read hop', nsPerHop / holdNs, MAX_HOLDS_PER_READ_HOP);
+  traffic.machine.dispose();
+}
+
+/** Timed transfers of one device by another route, or under more rules. */
+async function route(
+  recorder: Recorder,
+  holdNs: number,
+  name: string,
+  options: TrafficOptions,
+  isWrite: boolean,
+  maxHolds: number,
+): Promise<void> {
+  const traffic = new PeerTraffic(options);
+  if (!isWrite) traffic.prepareReads();
+  const { nsPerHop } = await measureHops(traffic, () => traffic.run(isWrite, 16 * MiB, CHUNK, 1));
+  recorder.metric(name, perSecond(nsPerHop), '1/s');
+  recorder.check.ok(`${name}: bytes have arrived`, traffic.verify(1));
+  recorder.check.atMost(`${name}: holds per hop`, nsPerHop / holdNs, maxHolds);
   traffic.machine.dispose();
 }
 

@@ -5,13 +5,16 @@
 
 import { EmuError, invariant } from '#emu/base/errors.ts';
 import { type Bdf, type DmaAddr, dmaAddr } from '#emu/base/units.ts';
+import { Direction, isRefusal } from '#emu/dma/mapping.ts';
 import { type Machine, machine } from '#emu/host/machine.ts';
 import { pcieSwitch } from '#emu/host/machine-spec.ts';
-import { copyMemory } from '#emu/memory/sparse-memory.ts';
-import { Command } from '#emu/pcie/config-registers.ts';
+import type { SparseMemory } from '#emu/memory/sparse-memory.ts';
+import { AcsBit, Command } from '#emu/pcie/config-registers.ts';
 import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
 import type { DmaClient } from '#emu/pcie/endpoint.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';
+import { DEFAULT_LINK } from '#emu/pcie/link.ts';
+import { Random } from '#emu/sim/random.ts';
 import { MemoryDevice, memoryDevice } from './memory-device.ts';
 
 export interface TrafficOptions {
@@ -20,9 +23,14 @@ export interface TrafficOptions {
   readonly devicesPerSwitch: number;
   /** Bytes that each device moves over and over. */
   readonly bytesPerDevice: number;
+  /** What the devices reach; default their peers. Host memory stands behind an IOMMU. */
+  readonly target?: 'peer' | 'host';
+  /** Default: ACS off, links without overheads. `all`: ACS but its redirects, and all that links cost. */
+  readonly rules?: 'default' | 'all';
 }
 
 const MAX_PAYLOAD = 256;
+const ALL_BUT_REDIRECTS = AcsBit.SV | AcsBit.TB | AcsBit.UF;
 /** Transfers that a device has under way. */
 const DEPTH = 2;
 
@@ -30,13 +38,18 @@ export class PeerTraffic {
   readonly machine: Machine;
   readonly #flows: Flow[] = [];
 
-  constructor({ fidelity, switches, devicesPerSwitch, bytesPerDevice }: TrafficOptions) {
+  constructor(options: TrafficOptions) {
+    const { fidelity, switches, devicesPerSwitch, bytesPerDevice, target = 'peer' } = options;
+    const hasAllRules = options.rules === 'all';
     const plan = machine({
       maxPayloadBytes: MAX_PAYLOAD,
+      iommu: target === 'host',
+      acs: hasAllRules ? ALL_BUT_REDIRECTS : 'off',
       rootPorts: Array.from({ length: switches }, (_, s) => ({
         device: pcieSwitch({
           ports: Array.from({ length: devicesPerSwitch }, (_, d) => ({
             device: memoryDevice(deviceName(s, d), bytesPerDevice),
+            link: hasAllRules ? { ...DEFAULT_LINK, overheads: true } : DEFAULT_LINK,
           })),
         }),
       })),
@@ -46,7 +59,10 @@ export class PeerTraffic {
     this.machine.kernel.run();
     invariant(booted.done, 'the benchmark machine does not boot');
     for (let s = 0; s < switches; s++) {
-      for (let d = 0; d < devicesPerSwitch; d++) this.#connect(s, d, (d + 1) % devicesPerSwitch);
+      for (let d = 0; d < devicesPerSwitch; d++) {
+        if (target === 'host') this.#connectHost(s, d, bytesPerDevice);
+        else this.#connect(s, d, (d + 1) % devicesPerSwitch);
+      }
     }
   }
 
@@ -78,7 +94,21 @@ export class PeerTraffic {
     this.#enable(this.machine.pci.node(deviceName(s, d)).bdf);
     const bar = this.machine.pci.node(deviceName(s, peer)).bars[0];
     invariant(bar !== undefined, 'a memory device has a BAR');
-    this.#flows.push(new Flow(from, to, dmaAddr(bar.address)));
+    this.#flows.push(new Flow(from, to.shown, 0, dmaAddr(bar.address)));
+  }
+
+  /** Mapped host memory as the target. */
+  #connectHost(s: number, d: number, sizeBytes: number): void {
+    const name = deviceName(s, d);
+    this.#enable(this.machine.pci.node(name).bdf);
+    const { mm } = this.machine;
+    const memory = mm.allocate(sizeBytes);
+    const { dma } = this.machine.function(name);
+    const mapping = dma.map(mm.pin(memory, sizeBytes), Direction.Bidirectional);
+    invariant(!isRefusal(mapping), 'host memory is mapped');
+    const [first] = mapping.ranges;
+    invariant(first?.length === sizeBytes, 'host memory is one range of I/O virtual addresses');
+    this.#flows.push(new Flow(this.#model(s, d), mm.memory, memory, first.address));
   }
 
   #enable(id: Bdf): void {
@@ -99,16 +129,19 @@ const deviceName = (s: number, d: number): string => `s${s}d${d}`;
 /** One device that moves data to or from its peer, a transfer after the other. */
 class Flow implements DmaClient {
   readonly #from: MemoryDevice;
-  readonly #to: MemoryDevice;
+  /** Where the target's bytes are. */
+  readonly #to: SparseMemory;
+  readonly #toBase: number;
   readonly #address: DmaAddr;
   #isWrite = true;
   #left = 0;
   #transferBytes = 0;
   #at = 0;
 
-  constructor(from: MemoryDevice, to: MemoryDevice, address: DmaAddr) {
+  constructor(from: MemoryDevice, to: SparseMemory, toBase: number, address: DmaAddr) {
     this.#from = from;
     this.#to = to;
+    this.#toBase = toBase;
     this.#address = address;
   }
 
@@ -119,9 +152,11 @@ class Flow implements DmaClient {
     for (let i = 0; i < DEPTH; i++) this.#next();
   }
 
-  /** Shows the peer's own bytes, which differ from this device's. */
+  /** Gives the target bytes which differ from this device's. */
   prepareRead(): void {
-    copyMemory(this.#to.shown, 0, this.#to.own, 0, this.#to.own.sizeBytes);
+    const bytes = new Uint8Array(this.#from.own.sizeBytes);
+    new Random(2, this.#from.endpoint.path).fill(bytes);
+    this.#to.write(this.#toBase, bytes);
   }
 
   dmaDone(status: DmaStatus): void {
@@ -134,7 +169,7 @@ class Flow implements DmaClient {
     const sent = new Uint8Array(size);
     const arrived = new Uint8Array(size);
     this.#from.own.read(0, sent);
-    this.#to.shown.read(0, arrived);
+    this.#to.read(this.#toBase, arrived);
     return sent.every((byte, i) => byte === arrived[i]);
   }
 

@@ -7,7 +7,8 @@ import { bufferOffset, factorial, wireAddress } from '#devices/edu/model/arithme
 import { EduModel } from '#devices/edu/model/edu-model.ts';
 import { DmaCommand, Irq, Reg } from '#devices/edu/spec.ts';
 import type { RegisterSpec } from '#emu/base/registers.ts';
-import { hi32, lo32, ns, offsetBy } from '#emu/base/units.ts';
+import { dmaAddr, hi32, lo32, ns, offsetBy } from '#emu/base/units.ts';
+import { DmaRangeList } from '#emu/dma/dma-range-list.ts';
 import { Direction, isRefusal } from '#emu/dma/mapping.ts';
 import { type Machine, machine } from '#emu/host/machine.ts';
 import { DmaStatus } from '#emu/pcie/dma-status.ts';
@@ -334,17 +335,19 @@ test('the driver names what it refuses', () => {
   m.kernel.run();
   const one = opened.value;
   const page = m.mm.allocate(8192);
-  const mapping = one.function.dma.map(m.mm.pin(page, 16), Direction.ToDevice);
-  const large = one.function.dma.map(m.mm.pin(page, 8192), Direction.ToDevice);
-  assert.ok(!isRefusal(mapping) && !isRefusal(large));
-  assert.match(
-    failure(one.toDevice({ ranges: mapping.ranges })),
-    /expected addresses up to 0xfffffff/,
-  );
-  assert.match(failure(one.toDevice({ ranges: large.ranges })), /at most 4096 bytes, got 8192/);
+  // All of this host's memory is beyond the 28 bits that the documented device has.
+  const refusal = one.function.dma.map(m.mm.pin(page, 16), Direction.ToDevice);
+  assert.ok(isRefusal(refusal) && refusal.refused === 'EIO');
+  assert.match(refusal.reason, /beyond the device's 0x10000000$/);
+  const beyond = DmaRangeList.of(dmaAddr(page), 16);
+  assert.match(failure(one.toDevice({ ranges: beyond })), /expected addresses up to 0xfffffff/);
+  const large = DmaRangeList.of(dmaAddr(0), 8192);
+  assert.match(failure(one.toDevice({ ranges: large })), /at most 4096 bytes, got 8192/);
   one.factorial(3);
   assert.match(failure(one.factorial(4)), /one factorial at a time/);
   assert.equal(m.function('plain0').deviceId, 0x11e8);
   assert.throws(() => edu({ dmaMaskBits: 53 }), /dmaMaskBits: expected an integer from 1 to 52/);
+  const narrow = openEdu(m, 'edu0', { dmaMaskBits: 0 });
+  assert.match(failure(narrow), /edu0 dmaMaskBits: expected an integer from 1 to 52, got 0/);
   m.dispose();
 });

@@ -4,19 +4,14 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { AdminOpcode, Feature, IoOpcode, Status, VERSION } from '#devices/nvme/spec.ts';
 import {
-  AdminOpcode,
   Cns,
-  Feature,
   IdController,
   IdIndependentNamespace,
   IdNamespace,
-  IoOpcode,
-  LogPage,
-  SmartLog,
-  Status,
-  VERSION,
-} from '#devices/nvme/spec.ts';
+} from '#devices/nvme/spec-identify.ts';
+import { LogPage, SmartLog } from '#devices/nvme/spec-logs.ts';
 import { MemoryStore } from '#emu/memory/block-store.ts';
 import { BLOCK, type Fields, RawDrive } from './raw-drive.ts';
 

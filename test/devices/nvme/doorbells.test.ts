@@ -5,7 +5,8 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AdminOpcode, AsyncEvent, IoOpcode, LogPage, Status } from '#devices/nvme/spec.ts';
+import { AdminOpcode, AsyncEvent, IoOpcode, Status } from '#devices/nvme/spec.ts';
+import { LogPage } from '#devices/nvme/spec-logs.ts';
 import { RawDrive } from './raw-drive.ts';
 
 const AER = { opcode: AdminOpcode.AsyncEventRequest } as const;

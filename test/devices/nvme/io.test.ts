@@ -4,7 +4,8 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AdminOpcode, IoOpcode, LogPage, Status } from '#devices/nvme/spec.ts';
+import { AdminOpcode, IoOpcode, Status } from '#devices/nvme/spec.ts';
+import { LogPage } from '#devices/nvme/spec-logs.ts';
 import { type BlockStore, MemoryStore, StoreStatus } from '#emu/memory/block-store.ts';
 import { BLOCK, type Fields, NOWHERE, RawDrive, type RawQueue } from './raw-drive.ts';
 

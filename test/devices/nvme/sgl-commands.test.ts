@@ -6,7 +6,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { AdminOpcode, IdController, IoOpcode, Psdt, SglType, Status } from '#devices/nvme/spec.ts';
+import { AdminOpcode, IoOpcode, Psdt, SglType, Status } from '#devices/nvme/spec.ts';
+import { IdController } from '#devices/nvme/spec-identify.ts';
 import { MemoryStore } from '#emu/memory/block-store.ts';
 import { BLOCK, type Descriptor, NOWHERE, RawDrive, type RawQueue } from './raw-drive.ts';
 

@@ -12,16 +12,8 @@ import { sglObjection, writeSgl } from '#devices/nvme/driver/sgls.ts';
 import { WalkStep } from '#devices/nvme/model/descriptor-walk.ts';
 import { DISCARD, type RunList } from '#devices/nvme/model/run-list.ts';
 import { MAX_DESCRIPTORS, SglWalk } from '#devices/nvme/model/sgl-walk.ts';
-import {
-  Psdt,
-  SglDescriptor,
-  SglId,
-  SglSupport,
-  SglType,
-  Sqe,
-  SqeFlags,
-  Status,
-} from '#devices/nvme/spec.ts';
+import { Psdt, SglDescriptor, SglId, SglType, Sqe, SqeFlags, Status } from '#devices/nvme/spec.ts';
+import { SglSupport } from '#devices/nvme/spec-identify.ts';
 import { ADDR_LIMIT, dmaAddr, physAddr } from '#emu/base/units.ts';
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
 

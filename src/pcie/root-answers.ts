@@ -1,0 +1,86 @@
+/**
+ * What the root complex answers requests with that end in it: data of host memory or all ones, split at the root
+ * port's read completion boundary, or a failure. Sends; decides nothing. [PCIE] 2.3.1.1
+ * @module
+ */
+import { arena } from '#emu/memory/arena.ts';
+import type { SparseMemory } from '#emu/memory/sparse-memory.ts';
+import type { Aer } from './aer.ts';
+import { newValueAt } from './atomic-operation.ts';
+import { answerError } from './config-access.ts';
+import type { Port } from './port.ts';
+import type { RootComplex } from './root-complex.ts';
+import { completionBytes } from './splitting.ts';
+import { FlowClass, fillCompletionData, isAtomic, type Tlp, TlpFlag, withFlags } from './tlp.ts';
+
+export class RootAnswers {
+  readonly #root: RootComplex;
+  /** Of the root ports, once the first has answered. */
+  #aers: readonly (Aer | null)[] | null = null;
+
+  constructor(root: RootComplex) {
+    this.#root = root;
+  }
+
+  /** Sends the data of a read or AtomicOp back, or all ones. The record stays the caller's. */
+  data(ingress: Port, tlp: Tlp, isOnes: boolean): void {
+    if (isAtomic(tlp) && !isOnes) return this.#atomic(ingress, tlp);
+    const { fabric, memory, hosts, bridges, completionBytes: limit } = this.#root;
+    const completer = hosts.ofPort(ingress.index).id;
+    const { maxPayloadBytes, rcbBytes } = bridges[ingress.index]!;
+    const most = maxPayloadBytes < limit ? maxPayloadBytes : limit;
+    const digest = this.#makesDigests(ingress);
+    let done = 0;
+    do {
+      const address = tlp.address + done;
+      const size = completionBytes(address, tlp.sizeBytes - done, most, rcbBytes);
+      const cpl = fabric.tlps.take();
+      fillCompletionData(cpl, tlp, completer, done, size);
+      if (digest) withFlags(cpl, TlpFlag.TD);
+      if (isOnes) arena.fill(cpl.payloadAt, 0xff, size);
+      else if (size > 0) memory.copyOut(address, cpl.payloadAt, size);
+      ingress.send(cpl);
+      done += size;
+    } while (done < tlp.sizeBytes);
+  }
+
+  /** Carries out an AtomicOp on host memory and sends the original value back. */
+  #atomic(ingress: Port, tlp: Tlp): void {
+    const { fabric, hosts } = this.#root;
+    const cpl = fabric.tlps.take();
+    fillCompletionData(cpl, tlp, hosts.ofPort(ingress.index).id, 0, tlp.sizeBytes);
+    this.#execute(tlp, tlp.address, cpl.payloadAt);
+    ingress.send(cpl);
+  }
+
+  /** An AtomicOp in functional fidelity: the original value is put into `into`; returns its bytes. */
+  load(tlp: Tlp, address: number, into: SparseMemory, at: number): number {
+    const originalAt = tlp.payloadAt + 2 * tlp.sizeBytes;
+    this.#root.server.count(false, tlp.purpose, tlp.sizeBytes);
+    this.#execute(tlp, address, originalAt);
+    into.copyIn(at, originalAt, tlp.sizeBytes);
+    return tlp.sizeBytes;
+  }
+
+  #execute(tlp: Tlp, address: number, originalAt: number): void {
+    const { memory, server } = this.#root;
+    const { sizeBytes, purpose } = tlp;
+    memory.copyOut(address, originalAt, sizeBytes);
+    memory.copyIn(address, newValueAt(tlp, originalAt), sizeBytes);
+    server.count(true, purpose, sizeBytes);
+  }
+
+  /** Whether a root port's completions leave with a digest. [PCIE] 2.7.1 */
+  #makesDigests({ index }: Port): boolean {
+    const { ports, fabric } = this.#root;
+    this.#aers ??= ports.map(({ path }) => fabric.errorSites.get(path)?.aer ?? null);
+    return this.#aers[index]?.ecrcGeneration === true;
+  }
+
+  /** Tells the requester of a non-posted request its `status`. */
+  failure(ingress: Port, tlp: Tlp): void {
+    if (tlp.flowClass !== FlowClass.NonPosted) return;
+    const completer = this.#root.hosts.ofPort(ingress.index).id;
+    ingress.send(answerError(this.#root.fabric.tlps, tlp, completer, tlp.status));
+  }
+}
