@@ -5,14 +5,14 @@
  */
 import type { EventArg, Target } from '#emu/sim/kernel.ts';
 import type { Component } from './component.ts';
-import type { DataLink } from './data-link.ts';
 import type { Fabric } from './fabric.ts';
 import type { HotPlugSlot } from './hot-plug-slot.ts';
-import type { Credits, LinkSpec } from './link.ts';
+import type { LinkSpec } from './link.ts';
 import { countLost, countPayload, countSent } from './link-counters.ts';
 import { isLinkError, LINK_ERRORS, LinkError } from './link-error.ts';
 import { type LinkRate, LinkState } from './link-state.ts';
 import type { Msi } from './msi.ts';
+import type { PortOptions } from './port-options.ts';
 import { type FlowClass, Tlp, TlpFlag } from './tlp.ts';
 import type { VirtualChannel } from './virtual-channel.ts';
 import { VirtualChannels } from './virtual-channels.ts';
@@ -23,15 +23,6 @@ const Op = { Arrive: 0, Pump: 1, Fail: 2, Retrained: 3 } as const;
 /** From one epoch of a link to the next: the bits below are for a VC ID. */
 const EPOCH = 8;
 const LAST_EPOCH = 0x3fff_fff8;
-
-export interface PortOptions {
-  /** Credits that this port advertises for its receive buffers. */
-  readonly credits: Credits;
-  /** Time from arrival to the owner's decision, ps. */
-  readonly ingressLatencyPs?: number;
-  /** Decide once the header is there and forward before the tail is. */
-  readonly cutThrough?: boolean;
-}
 
 export class Port implements Target {
   readonly path: string;
@@ -91,20 +82,10 @@ export class Port implements Target {
     return this.#state === null ? null : this.#state.spec;
   }
 
-  /** Acks, replays and retrainings of this direction; null when the link charges none. */
-  get dataLink(): DataLink | null {
-    return this.wire.dataLink;
-  }
-
   /** TLPs of a class that wait here. */
   queued(flowClass: FlowClass): number {
     const { channels } = this;
     return channels.isSingle ? this.#vc0.queue.countOf(flowClass) : channels.queued(flowClass);
-  }
-
-  /** Everything that waits here. */
-  get backlog(): number {
-    return this.channels.waiting;
   }
 
   /** Credits of VC0 available for a class right now: headers and 16-byte data units. */

@@ -62,6 +62,6 @@ test('an unknown benchmark is refused with the names there are', async () => {
   assert.equal(code, 2);
   assert.match(
     stderr,
-    /expected one of kernel, fabric, dma, got 'fabrik', did you mean 'fabric'\?/,
+    /expected one of kernel, fabric, dma, timing, got 'fabrik', did you mean 'fabric'\?/,
   );
 });

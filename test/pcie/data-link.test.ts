@@ -17,7 +17,7 @@ function writeRate(link: LinkSpec, bothWays: boolean): { rate: number; dllps: nu
   a!.endpoint.write(b!.bar, BAR_BYTES, a!.memory, 0, Data, null, 0);
   if (bothWays) b!.endpoint.write(a!.bar, BAR_BYTES, b!.memory, 0, Data, null, 0);
   one.kernel.run();
-  const dllps = a!.endpoint.port.dataLink?.counters[DataLinkCounter.dllps] ?? 0;
+  const dllps = a!.endpoint.port.wire.dataLink?.counters[DataLinkCounter.dllps] ?? 0;
   const rate = (BAR_BYTES * 1e3) / one.kernel.now;
   one.dispose();
   return { rate, dllps };
@@ -55,7 +55,7 @@ test('at a bit error rate of 1e-6 all data arrives, later', () => {
     assert.deepEqual(bytesOf(a!.memory, 600_000, 100_000), sent.subarray(0, 100_000));
     assert.deepEqual(client.statuses.sort(), [0, 0]);
     const { port } = a!.endpoint;
-    const bad = port.dataLink?.counters[DataLinkCounter.badTlps] ?? 0;
+    const bad = port.wire.dataLink?.counters[DataLinkCounter.badTlps] ?? 0;
     return { bad, now: one.kernel.now, wire: port.counters[1]! };
   });
   // 2 TLPs in a thousand of 280 bytes, about 4 of 2,400.
@@ -67,7 +67,7 @@ test('at a bit error rate of 1e-6 all data arrives, later', () => {
 test('the fourth replay of one TLP retrains the link', () => {
   const one = smallFabric({ link: { gen: 1, width: 1, bitErrorRate: 1e-5 } });
   const port: Port = one.endpoints[0]!.endpoint.port;
-  const { dataLink } = port;
+  const { dataLink } = port.wire;
   assert.equal(dataLink!.replayPs(3, 1000) < RETRAIN_PS, true);
   assert.ok(dataLink!.replayPs(4, 1000) >= RETRAIN_PS);
   assert.equal(dataLink!.counters[DataLinkCounter.retrains], 1);

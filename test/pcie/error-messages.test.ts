@@ -38,7 +38,7 @@ it('no more messages wait at a port than it takes, however many errors there are
     reportAll(rig);
     const { fabric, kernel } = rig.built;
     for (let i = 0; i < 1000; i++) fabric.fail(rig.port(ENDPOINT).path, 'bad-tlp');
-    const { backlog } = rig.port(ENDPOINT);
+    const backlog = rig.port(ENDPOINT).channels.waiting;
     assert.equal(backlog, 32);
     kernel.run();
     assert.equal(rig.aer(ROOT_PORT).rootStatus, RootBits.Correctable | RootBits.ManyCorrectable);

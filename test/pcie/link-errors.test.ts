@@ -87,7 +87,7 @@ function damaged(gen: 1 | 3, overheads: boolean): ReadonlyMap<string, number> {
   a!.endpoint.write(b!.bar, BAR_BYTES, a!.memory, 0, Data, null, 0);
   b!.endpoint.write(a!.bar, BAR_BYTES, b!.memory, 0, Data, null, 0);
   one.kernel.run();
-  const counters = a!.endpoint.port.dataLink!.counters;
+  const counters = a!.endpoint.port.wire.dataLink!.counters;
   const { errors } = one.fabric;
   assert.equal(errors.get('sw0.down0 bad-tlp'), counters[DataLinkCounter.badTlps]);
   assert.equal(errors.get('ep0 replay-timeout') ?? 0, counters[DataLinkCounter.timeouts]);
@@ -110,7 +110,7 @@ test('a REPLAY_NUM rollover is told by the sender and holds up both directions',
   const one = smallFabric({ link: { gen: 3, width: 4, bitErrorRate: WORST } });
   const [a, b] = one.endpoints;
   const { port } = a!.endpoint;
-  const { dataLink: layer } = port;
+  const { dataLink: layer } = port.wire;
   // Four times in a row damaged.
   layer!.replays = () => 4;
   a!.endpoint.write(b!.bar, 4, a!.memory, 0, Data, null, 0);
