@@ -11,6 +11,7 @@ import type { Endpoint } from './endpoint.ts';
 import type { Fabric } from './fabric.ts';
 import { DeviceIntx } from './intx-wires.ts';
 import { ENDPOINT_CREDITS } from './link.ts';
+import { PayloadLimit } from './payload-limit.ts';
 import { Port } from './port.ts';
 import {
   type FlowClass,
@@ -67,6 +68,10 @@ export class FunctionGroup implements Component {
       if (ari || virtual) addAri(one.config, i + 1 < functions.length ? i + 1 : 0);
       one.join(this.port, i);
     }
+    new PayloadLimit(
+      this.port,
+      functions.map(({ config }) => config),
+    );
     this.#all = functions.flatMap((one) => [one, ...this.#virtual(one)]);
     this.#checkIds();
     this.#route();

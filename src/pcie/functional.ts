@@ -11,6 +11,7 @@ import { DAMAGED, refuseDamaged } from './damage.ts';
 import type { DmaJob } from './dma-job.ts';
 import { DmaStatus, Purpose } from './dma-status.ts';
 import type { Fabric } from './fabric.ts';
+import { countPayload } from './link-counters.ts';
 import { sendMessage } from './message.ts';
 import type { Port } from './port.ts';
 import { requestBytes } from './splitting.ts';
@@ -64,8 +65,7 @@ export class FunctionalPath {
       this.#fill(Kind.MWr, requester, address + done, size, purpose);
       const end = this.#walk(port, this.#tlp);
       if (this.#decision.verdict !== Verdict.Local) {
-        this.#refused(end);
-        done += size;
+        done += this.#dropped(port, end);
         continue;
       }
       this.#hash(end, from, at + done);
@@ -173,6 +173,8 @@ export class FunctionalPath {
   #walk(port: Port, tlp: Tlp): Port {
     const decision = this.#decision;
     const { injector } = this.#fabric;
+    // Of the TLPs that the piece would be cut into.
+    const largest = Math.min(tlp.dataCredits, port.payloadCredits);
     for (let out = port; ; ) {
       const ingress = out.peer;
       if (ingress === null) {
@@ -183,8 +185,8 @@ export class FunctionalPath {
         decision.verdict = Verdict.Swallow;
         return ingress;
       }
-      out.count(tlp);
-      if ((tlp.flags & TlpFlag.Malformed) !== 0) {
+      countPayload(out.counters, tlp);
+      if ((tlp.flags & TlpFlag.Malformed) !== 0 || largest > ingress.payloadCredits) {
         decision.refuse(Verdict.Drop, 'malformed-tlp');
         return ingress;
       }
@@ -278,6 +280,17 @@ export class FunctionalPath {
     to.sizeBytes = from.sizeBytes;
     to.purpose = from.purpose;
     to.flags = from.flags;
+  }
+
+  /** Reports a write that was refused at `end`; returns its bytes, of a malformed one those of one TLP from `port`. */
+  #dropped(port: Port, end: Port): number {
+    const tlp = this.#tlp;
+    if (this.#decision.error === 'malformed-tlp') {
+      tlp.sizeBytes = requestBytes(tlp.address, tlp.sizeBytes, port.payloadCredits << 4);
+      tlp.seal();
+    }
+    this.#refused(end);
+    return tlp.sizeBytes;
   }
 
   #refused(end: Port): void {

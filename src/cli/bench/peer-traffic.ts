@@ -1,8 +1,9 @@
 /**
- * Machines in which memory devices below common switches read and write one another's BARs.
+ * Machines in which exercisers below common switches read and write one another's BARs.
  * @module
  */
 
+import { ExerciserModel, exerciser } from '#devices/exerciser/index.ts';
 import { EmuError, invariant } from '#emu/base/errors.ts';
 import { type Bdf, type DmaAddr, dmaAddr } from '#emu/base/units.ts';
 import { Direction, isRefusal } from '#emu/dma/mapping.ts';
@@ -15,7 +16,6 @@ import type { DmaClient } from '#emu/pcie/endpoint.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';
 import { DEFAULT_LINK } from '#emu/pcie/link.ts';
 import { Random } from '#emu/sim/random.ts';
-import { MemoryDevice, memoryDevice } from './memory-device.ts';
 
 export interface TrafficOptions {
   readonly fidelity: Fidelity;
@@ -48,7 +48,7 @@ export class PeerTraffic {
       rootPorts: Array.from({ length: switches }, (_, s) => ({
         device: pcieSwitch({
           ports: Array.from({ length: devicesPerSwitch }, (_, d) => ({
-            device: memoryDevice(deviceName(s, d), bytesPerDevice),
+            device: exerciser({ name: deviceName(s, d), memoryBytes: bytesPerDevice }),
             link: hasAllRules ? { ...DEFAULT_LINK, overheads: true } : DEFAULT_LINK,
           })),
         }),
@@ -93,7 +93,7 @@ export class PeerTraffic {
     const [from, to] = [this.#model(s, d), this.#model(s, peer)];
     this.#enable(this.machine.pci.node(deviceName(s, d)).bdf);
     const bar = this.machine.pci.node(deviceName(s, peer)).bars[0];
-    invariant(bar !== undefined, 'a memory device has a BAR');
+    invariant(bar !== undefined, 'an exerciser has a BAR');
     this.#flows.push(new Flow(from, to.shown, 0, dmaAddr(bar.address)));
   }
 
@@ -117,18 +117,31 @@ export class PeerTraffic {
     this.machine.kernel.run();
   }
 
-  #model(s: number, d: number): MemoryDevice {
+  #model(s: number, d: number): ExerciserModel {
     const { model } = this.machine.endpoint(deviceName(s, d));
-    invariant(model instanceof MemoryDevice, 'the benchmark machine holds memory devices');
+    invariant(model instanceof ExerciserModel, 'the benchmark machine holds exercisers');
     return model;
   }
+}
+
+/** Random bytes, different for every seed and name. */
+function fill(
+  memory: SparseMemory,
+  at: number,
+  sizeBytes: number,
+  seed: number,
+  name: string,
+): void {
+  const bytes = new Uint8Array(sizeBytes);
+  new Random(seed, name).fill(bytes);
+  memory.write(at, bytes);
 }
 
 const deviceName = (s: number, d: number): string => `s${s}d${d}`;
 
 /** One device that moves data to or from its peer, a transfer after the other. */
 class Flow implements DmaClient {
-  readonly #from: MemoryDevice;
+  readonly #from: ExerciserModel;
   /** Where the target's bytes are. */
   readonly #to: SparseMemory;
   readonly #toBase: number;
@@ -138,11 +151,12 @@ class Flow implements DmaClient {
   #transferBytes = 0;
   #at = 0;
 
-  constructor(from: MemoryDevice, to: SparseMemory, toBase: number, address: DmaAddr) {
+  constructor(from: ExerciserModel, to: SparseMemory, toBase: number, address: DmaAddr) {
     this.#from = from;
     this.#to = to;
     this.#toBase = toBase;
     this.#address = address;
+    fill(from.local, 0, from.local.sizeBytes, 1, from.endpoint.path);
   }
 
   start(isWrite: boolean, transfers: number, transferBytes: number): void {
@@ -154,9 +168,8 @@ class Flow implements DmaClient {
 
   /** Gives the target bytes which differ from this device's. */
   prepareRead(): void {
-    const bytes = new Uint8Array(this.#from.own.sizeBytes);
-    new Random(2, this.#from.endpoint.path).fill(bytes);
-    this.#to.write(this.#toBase, bytes);
+    const { local, endpoint } = this.#from;
+    fill(this.#to, this.#toBase, local.sizeBytes, 2, endpoint.path);
   }
 
   dmaDone(status: DmaStatus): void {
@@ -165,10 +178,10 @@ class Flow implements DmaClient {
   }
 
   verify(): boolean {
-    const size = this.#from.own.sizeBytes;
+    const size = this.#from.local.sizeBytes;
     const sent = new Uint8Array(size);
     const arrived = new Uint8Array(size);
-    this.#from.own.read(0, sent);
+    this.#from.local.read(0, sent);
     this.#to.read(this.#toBase, arrived);
     return sent.every((byte, i) => byte === arrived[i]);
   }
@@ -178,10 +191,10 @@ class Flow implements DmaClient {
     this.#left--;
     const size = this.#transferBytes;
     const at = this.#at;
-    const { endpoint, own } = this.#from;
-    this.#at = at + size === own.sizeBytes ? 0 : at + size;
+    const { endpoint, local } = this.#from;
+    this.#at = at + size === local.sizeBytes ? 0 : at + size;
     const address = dmaAddr(this.#address + at);
-    if (this.#isWrite) endpoint.write(address, size, own, at, Purpose.Data, this, 0);
-    else endpoint.read(address, size, own, at, Purpose.Data, this, 0);
+    if (this.#isWrite) endpoint.write(address, size, local, at, Purpose.Data, this, 0);
+    else endpoint.read(address, size, local, at, Purpose.Data, this, 0);
   }
 }

@@ -1,7 +1,8 @@
 /**
- * The machine of a timing row: a preset, what the row changes of it, and traffic devices at its ends.
+ * The machine of a timing row: a preset, what the row changes of it, and exercisers at its ends.
  * @module
  */
+import { ExerciserModel, exerciser } from '#devices/exerciser/index.ts';
 import { nvme } from '#devices/nvme/index.ts';
 import { invariant } from '#emu/base/errors.ts';
 import { type DmaAddr, dmaAddr, offsetBy, PAGE_SIZE } from '#emu/base/units.ts';
@@ -15,12 +16,14 @@ import { Command } from '#emu/pcie/config-registers.ts';
 import type { DeviceSpec } from '#emu/pcie/device-spec.ts';
 import type { LinkSpec } from '#emu/pcie/link.ts';
 import type { TimingMachine } from './timing-row.ts';
-import { TrafficDevice, trafficDevice } from './traffic-device.ts';
+import { Traffic } from './traffic.ts';
 
 const GiB = 2 ** 30;
 const FOUR_GIB = 4 * GiB;
 const DRAM_BYTES = 16 * GiB;
 const DRIVE_BYTES = 2 ** 26;
+/** As large as the largest window. */
+const MEMORY_BYTES = 2 ** 30;
 export const TARGET = 'target';
 export const requesterName = (i: number): string => `requester${i}`;
 export const DRIVE = 'drive';
@@ -51,8 +54,10 @@ export class TimingStand {
     this.machine.mm.allocate(FOUR_GIB - this.machine.map.dram.base);
   }
 
-  requester(i: number): TrafficDevice {
-    return this.#device(requesterName(i));
+  requester(i: number): Traffic {
+    const { model } = this.machine.endpoint(requesterName(i));
+    invariant(model instanceof ExerciserModel, 'requesters are exercisers');
+    return new Traffic(this.machine.kernel, model);
   }
 
   /** Where a requester finds `bytes` of the target: host memory, or the peer's BAR. */
@@ -88,12 +93,6 @@ export class TimingStand {
     const [first] = mapping.ranges;
     invariant(first !== undefined, 'a mapping has a range');
     return first.address;
-  }
-
-  #device(name: string): TrafficDevice {
-    const { model } = this.machine.endpoint(name);
-    invariant(model instanceof TrafficDevice, `${name} is a traffic device`);
-    return model;
   }
 
   #enable(name: string): void {
@@ -149,7 +148,12 @@ function rootPorts(config: TimingMachine, { requesters, drive }: StandOptions): 
 const device = (name: string, config: TimingMachine): DeviceSpec => {
   const { completerLatencyNs, tags } = config;
   const latencyPs = completerLatencyNs === undefined ? undefined : ps(completerLatencyNs);
-  return trafficDevice(name, { ...given('completerLatencyPs', latencyPs), ...given('tags', tags) });
+  return exerciser({
+    name,
+    memoryBytes: MEMORY_BYTES,
+    ...given('completerLatencyPs', latencyPs),
+    ...given('tags', tags),
+  });
 };
 
 const portOf = (config: TimingMachine): ((device: NonNullable<PortSpec['device']>) => PortSpec) => {

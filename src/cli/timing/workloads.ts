@@ -22,7 +22,7 @@ import type {
 } from './timing-row.ts';
 import { DRIVE, TARGET, TimingStand } from './timing-stand.ts';
 import { TlpTally } from './tlp-tally.ts';
-import type { TrafficDevice, TrafficPlan } from './traffic-device.ts';
+import type { Traffic, TrafficPlan } from './traffic.ts';
 
 /** Transfers before measuring begins, and how many are measured, of each requester. */
 const WARM_UP = 2000;
@@ -91,20 +91,20 @@ function streamRate(
 class Meter {
   readonly #last: number;
   readonly #first: number;
-  readonly #device: TrafficDevice;
+  readonly #traffic: Traffic;
   #from = 0;
   #to = 0;
 
-  constructor(device: TrafficDevice, plan: TrafficPlan, first: number, last: number) {
-    this.#device = device;
+  constructor(traffic: Traffic, plan: TrafficPlan, first: number, last: number) {
+    this.#traffic = traffic;
     this.#first = first;
     this.#last = last;
-    device.onDone = () => this.#note();
-    device.start(plan, Number.POSITIVE_INFINITY);
+    traffic.onDone = () => this.#note();
+    traffic.start(plan, Number.POSITIVE_INFINITY);
   }
 
   get isOver(): boolean {
-    return this.#device.done >= this.#last;
+    return this.#traffic.done >= this.#last;
   }
 
   get transfersPerPs(): number {
@@ -112,7 +112,7 @@ class Meter {
   }
 
   #note(): void {
-    const { done, doneAt } = this.#device;
+    const { done, doneAt } = this.#traffic;
     if (done === this.#first) this.#from = doneAt;
     if (done === this.#last) this.#to = doneAt;
   }
@@ -133,14 +133,16 @@ function single(
   workload: Extract<StreamWorkload, { type: 'single' }>,
   quantity: TimingQuantity,
 ): number {
-  const device = stand.requester(0);
+  const traffic = stand.requester(0);
   const plan = { ...planOf(stand, 0, workload), outstanding: 1, spacingPs: 0 };
   if (quantity.name === 'latency') {
     const isRequest = plan.op === 'write' || quantity.of === 'request';
-    return median(Array.from({ length: SAMPLES }, () => latencyNs(stand, device, plan, isRequest)));
+    return median(
+      Array.from({ length: SAMPLES }, () => latencyNs(stand, traffic, plan, isRequest)),
+    );
   }
-  return tallied(stand, device.endpoint, quantity, () => {
-    device.start(plan, 1);
+  return tallied(stand, traffic.device.endpoint, quantity, () => {
+    traffic.start(plan, 1);
     stand.machine.kernel.run();
   });
 }
@@ -148,7 +150,7 @@ function single(
 /** Until a request has arrived, or its data are there, ns. */
 function latencyNs(
   { machine }: TimingStand,
-  device: TrafficDevice,
+  traffic: Traffic,
   plan: TrafficPlan,
   isRequest: boolean,
 ): number {
@@ -162,10 +164,10 @@ function latencyNs(
     },
     refused: () => {},
   };
-  device.start(plan, 1);
+  traffic.start(plan, 1);
   kernel.run();
   fabric.probe = null;
-  return ((isRequest ? arrived : device.doneAt) - begun) / 1000;
+  return ((isRequest ? arrived : traffic.doneAt) - begun) / 1000;
 }
 
 function planOf(
@@ -196,7 +198,7 @@ function tallied(
 /** A CPU's load from the requester's registers, ns. */
 function mmioRead({ machine }: TimingStand, sizeBytes: 1 | 2 | 4): number {
   const [bar] = machine.pci.node('requester0').bars;
-  invariant(bar !== undefined, 'a traffic device has a BAR');
+  invariant(bar !== undefined, 'an exerciser has a BAR');
   const { kernel } = machine;
   const begun = kernel.now;
   const answer = machine.root.mmioRead(bar.address, sizeBytes);

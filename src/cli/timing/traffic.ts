@@ -1,20 +1,15 @@
 /**
- * The device of timing rows: memory behind a BAR to be a target, and a DMA engine that keeps a number of equal
- * transfers under way. [PCIE] 2.2
+ * Traffic of timing rows: an exerciser that keeps a number of equal transfers under way. [PCIE] 2.2
  * @module
  */
+import type { ExerciserModel } from '#devices/exerciser/index.ts';
 import { EmuError } from '#emu/base/errors.ts';
 import { type DmaAddr, offsetBy } from '#emu/base/units.ts';
-import { SparseMemory } from '#emu/memory/sparse-memory.ts';
-import type { DeviceSpec } from '#emu/pcie/device-spec.ts';
 import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
-import { type DmaClient, Endpoint, type EndpointSpec } from '#emu/pcie/endpoint.ts';
-import type { Fabric } from '#emu/pcie/fabric.ts';
+import type { DmaClient } from '#emu/pcie/endpoint.ts';
+import type { Kernel } from '#emu/sim/kernel.ts';
 import type { Random } from '#emu/sim/random.ts';
 import { Timer } from '#emu/sim/timer.ts';
-
-const BAR_BYTES = 2 ** 30;
-const OWN_BYTES = 2 ** 20;
 
 /** Transfers of one shape, over and over. */
 export interface TrafficPlan {
@@ -31,16 +26,15 @@ export interface TrafficPlan {
   readonly spacingPs: number;
 }
 
-export class TrafficDevice implements DmaClient {
-  readonly endpoint: Endpoint;
+export class Traffic implements DmaClient {
+  readonly device: ExerciserModel;
   /** Transfers done. */
   done = 0;
   /** When the latest transfer was done, ps. */
   doneAt = 0;
   /** Called after each. */
   onDone: (() => void) | null = null;
-  readonly #fabric: Fabric;
-  readonly #own: SparseMemory;
+  readonly #kernel: Kernel;
   readonly #timer: Timer;
   #plan: TrafficPlan | null = null;
   #left = 0;
@@ -50,21 +44,10 @@ export class TrafficDevice implements DmaClient {
   #waiting = 0;
   #earliest = 0;
 
-  constructor(fabric: Fabric, path: string, options: TrafficOptions) {
-    this.#fabric = fabric;
-    const shown = new SparseMemory(BAR_BYTES, `${path} bar`);
-    this.#own = new SparseMemory(OWN_BYTES, `${path} own`);
-    this.#timer = new Timer(fabric.kernel, path, () => this.#release());
-    this.endpoint = new Endpoint(fabric, path, {
-      ...options,
-      identity: { vendorId: 0x1234, deviceId: 0x0002, classCode: 0x058000 },
-      bars: [{ index: 0, sizeBytes: BAR_BYTES, width: 64, prefetchable: true, target: shown }],
-    });
-    this.endpoint.model = this;
-    this.endpoint.onDispose = () => {
-      shown.dispose();
-      this.#own.dispose();
-    };
+  constructor(kernel: Kernel, device: ExerciserModel) {
+    this.#kernel = kernel;
+    this.device = device;
+    this.#timer = new Timer(kernel, `${device.endpoint.path} traffic`, () => this.#release());
   }
 
   /** Begins `transfers` of them. */
@@ -75,16 +58,10 @@ export class TrafficDevice implements DmaClient {
     for (let i = 0; i < plan.outstanding; i++) this.#request();
   }
 
-  /** Lets what is under way end and begins nothing more. */
-  stop(): void {
-    this.#left = 0;
-    this.#waiting = 0;
-  }
-
   dmaDone(status: DmaStatus): void {
     if (status !== DmaStatus.Ok) throw new EmuError('INVARIANT', `timing transfer: ${status}`);
     this.done++;
-    this.doneAt = this.#fabric.kernel.now;
+    this.doneAt = this.#kernel.now;
     this.onDone?.();
     this.#request();
   }
@@ -97,14 +74,13 @@ export class TrafficDevice implements DmaClient {
   }
 
   #arm(): void {
-    this.#timer.arm(Math.max(0, Math.round(this.#earliest - this.#fabric.kernel.now)));
+    this.#timer.arm(Math.max(0, Math.round(this.#earliest - this.#kernel.now)));
   }
 
   #release(): void {
     if (this.#waiting === 0) return;
     this.#waiting--;
-    this.#earliest =
-      Math.max(this.#earliest, this.#fabric.kernel.now) + (this.#plan?.spacingPs ?? 0);
+    this.#earliest = Math.max(this.#earliest, this.#kernel.now) + (this.#plan?.spacingPs ?? 0);
     this.#issue();
     if (this.#waiting > 0) this.#arm();
   }
@@ -118,16 +94,9 @@ export class TrafficDevice implements DmaClient {
     const place = random === null ? this.#next++ % places : random.below(places);
     const address = offsetBy(base, place * sizeBytes);
     const isWrite = op === 'write' || (op === 'both' && this.#started++ % 2 === 0);
-    const at = (place * sizeBytes) % OWN_BYTES;
-    if (isWrite) this.endpoint.write(address, sizeBytes, this.#own, at, Purpose.Data, this, 0);
-    else this.endpoint.read(address, sizeBytes, this.#own, at, Purpose.Data, this, 0);
+    const { endpoint, local } = this.device;
+    const at = (place * sizeBytes) % local.sizeBytes;
+    if (isWrite) endpoint.write(address, sizeBytes, local, at, Purpose.Data, this, 0);
+    else endpoint.read(address, sizeBytes, local, at, Purpose.Data, this, 0);
   }
 }
-
-export type TrafficOptions = Pick<EndpointSpec, 'tags' | 'completerLatencyPs' | 'maxPayloadBytes'>;
-
-export const trafficDevice = (name: string, options: TrafficOptions): DeviceSpec => ({
-  kind: 'traffic',
-  name,
-  build: (fabric, path) => new TrafficDevice(fabric, path, options).endpoint,
-});
