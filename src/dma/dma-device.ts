@@ -42,14 +42,15 @@ export class DmaDevice {
   watch: MappingWatch | null = null;
   /** Where coherent memory comes from, or null: then there is none. */
   pages: CoherentPages | null = null;
-  /** Two-step states that hold addresses; they count themselves. */
-  openStates = 0;
   /** What the platform knows of the function. */
   readonly traits: DmaTraits;
   readonly kernel: Kernel;
   #live = 0;
   #maintainedBytes = 0;
+  #openStates = 0;
   #isDetached = false;
+  /** Left with something mapped. */
+  #isGone = false;
 
   constructor(kernel: Kernel, bdf: Bdf, domain: DmaDomain, traits: Partial<DmaTraits> = {}) {
     this.kernel = kernel;
@@ -61,6 +62,19 @@ export class DmaDevice {
   /** Mappings not yet unmapped. */
   get liveMappings(): number {
     return this.#live;
+  }
+
+  /** Two-step states that hold addresses. */
+  get openStates(): number {
+    return this.#openStates;
+  }
+  /** For two-step states, which count themselves. */
+  stateOpened(): void {
+    this.#openStates++;
+  }
+  stateClosed(): void {
+    this.#openStates--;
+    this.#endIfGone();
   }
 
   /** Bytes for which caches were cleaned or emptied so far: of devices that are not coherent. */
@@ -170,13 +184,31 @@ export class DmaDevice {
    */
   detach(): Pending<void> {
     this.checkAttached('detach');
-    const open = this.#live + this.openStates;
+    const open = this.#live + this.#openStates;
     if (open > 0) throw this.#misuse('leak', `detach with ${open} mappings not yet unmapped`, null);
     this.#isDetached = true;
     const done = this.kernel.pending<void>('dma detach');
     if (this.domain.detach) this.domain.detach(done);
     else done.complete();
     return done;
+  }
+
+  /**
+   * The function was pulled out, whatever is mapped: nothing in its place reaches that memory from now on, and nothing more is
+   * mapped for it. What is mapped is unmapped as ever; with the last of it goes what served the function. @throws USAGE
+   */
+  gone(): void {
+    this.checkAttached('gone');
+    this.#isDetached = true;
+    this.#isGone = true;
+    this.domain.cutOff?.();
+    this.#endIfGone();
+  }
+
+  #endIfGone(): void {
+    if (!this.#isGone || this.#live + this.#openStates > 0) return;
+    this.#isGone = false;
+    this.domain.detach?.(this.kernel.pending<void>('dma detach'));
   }
 
   /** Counts caches maintained for memory mapped in another way. */
@@ -287,6 +319,7 @@ export class DmaDevice {
     this.#live--;
     const done = this.kernel.pending<void>('dma unmap');
     this.domain.unmap(record, done);
+    this.#endIfGone();
     return done;
   }
 
@@ -322,6 +355,7 @@ export class DmaDevice {
     record.state = MappingState.Gone;
     this.#live--;
     record.source.unmapped();
+    this.#endIfGone();
   }
 
   #settled(): Pending<void> {

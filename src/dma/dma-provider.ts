@@ -70,6 +70,8 @@ export interface DmaDomain {
   mapDoorbell(address: PhysAddr): DmaAddr;
   /** Gives everything up that serves the function, which has no mapping any more; absent where nothing does. */
   detach?(done: Pending<void>): void;
+  /** Lets the function, which may have mappings, reach nothing any more; before detach. Absent where nothing keeps it from it. */
+  cutOff?(): void;
 }
 
 /** A way to make memory accessible to devices. */

@@ -67,6 +67,7 @@ export class IommuDomain implements DmaDomain {
   readonly #doorbells = new Map<PhysAddr, DmaAddr>();
   /** The output range being collected; closed when `#openBytes` is 0. */
   #openAt = 0;
+  #isCutOff = false;
   #openBytes = 0;
 
   constructor(options: IommuDomainOptions) {
@@ -189,15 +190,30 @@ export class IommuDomain implements DmaDomain {
     for (const table of emptied) this.#options.host.free(table, TABLE_BYTES);
   }
 
+  /** Takes the function's context away, so that its place may be another's; what is mapped stays until it is unmapped. */
+  cutOff(): void {
+    const { ring, contexts } = this.#options;
+    this.#isCutOff = true;
+    contexts?.clear();
+    ring.submit({
+      commands: 1,
+      emit: () => contexts?.invalidate(ring),
+      fenced: () => {},
+      // Whoever unmaps is told.
+      failed: () => {},
+    });
+  }
+
   /** Takes the function's context away; then no cache holds anything of it, and its tables and addresses are given up. */
   detach(done: Pending<void>): void {
     const { host, ring, contexts, pscid } = this.#options;
     this.flushQueue?.flush();
-    contexts?.clear();
+    const ownContext = this.#isCutOff ? undefined : contexts;
+    ownContext?.clear();
     ring.submit({
       commands: 2,
       emit: () => {
-        contexts?.invalidate(ring);
+        ownContext?.invalidate(ring);
         ring.invalidateSpace(pscid);
       },
       fenced: () => {

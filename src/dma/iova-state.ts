@@ -95,7 +95,7 @@ export class IovaState implements WatchedState {
     this.#offset = offset;
     this.#hasFailed = false;
     this.#usesCopies = false;
-    this.#device.openStates++;
+    this.#device.stateOpened();
     this.#device.watch?.stateAllocated(this);
     return true;
   }
@@ -192,9 +192,9 @@ export class IovaState implements WatchedState {
     this.#compare('destroy', 0, to, claim);
     const span = this.#spanOf(0, this.#iovaBytes);
     const taken = this.#spans.remove(0, to);
-    this.#forget();
     done.onDone(() => this.#ended(taken));
     domain.release(span, done, IovaLinks.endsStrictly(taken));
+    this.#forget();
     return done;
   }
 
@@ -313,7 +313,7 @@ export class IovaState implements WatchedState {
 
   #forget(): void {
     this.#device.watch?.stateReleased(this);
-    this.#device.openStates--;
+    this.#device.stateClosed();
     this.#iova = 0;
     this.#iovaBytes = 0;
     this.#sizeBytes = 0;

@@ -98,6 +98,10 @@ export class LegacyDomain implements ScatterlistDomain {
     return this.#addresses.coherentLimit;
   }
 
+  cutOff(): void {
+    this.#addresses.cutOff?.();
+  }
+
   detach(done: Pending<void>): void {
     if (this.#addresses.detach) this.#addresses.detach(done);
     else done.complete();

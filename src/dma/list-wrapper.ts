@@ -65,6 +65,10 @@ export class ListWrapper implements DmaDomain {
     return this.#options.below.coherentLimit;
   }
 
+  cutOff(): void {
+    this.#options.below.cutOff?.();
+  }
+
   detach(done: Pending<void>): void {
     const { below } = this.#options;
     if (below.detach) below.detach(done);

@@ -19,6 +19,8 @@ export interface ScatterlistDomain {
   mapDoorbell(address: PhysAddr): DmaAddr;
   /** As DmaDomain's. */
   detach?(done: Pending<void>): void;
+  /** As DmaDomain's. */
+  cutOff?(): void;
   /** Exclusive bound of coherent memory; absent where it may lie anywhere. */
   readonly coherentLimit?: number | undefined;
 }

@@ -217,9 +217,10 @@ export class PciFunction {
   *remove(isSurprise: boolean): Process<void> {
     if (this.onRemove !== null) yield* this.onRemove(isSurprise);
     this.#release();
-    const dma = this.#dma;
+    if (this.#dma === null) return;
     // What is still mapped for a device that is gone stays so until its users notice.
-    if (dma !== null && !(isSurprise && dma.liveMappings > 0)) yield* wait(dma.detach());
+    if (isSurprise) this.#dma.gone();
+    else yield* wait(this.#dma.detach());
   }
 
   #programVector(entry: PhysAddr, { address, data }: InterruptMessage): void {

@@ -105,6 +105,17 @@ describe('leases', () => {
     assert.equal(released.revoke().done, true);
   });
 
+  it('that the importer gave back are revoked at once, and nobody is told', () => {
+    const { provider, request, revoked } = leaseRig();
+    const lease = granted(provider.lease([{ offset: 0, sizeBytes: PAGE }], request));
+    lease.release();
+    assert.ok(lease.revoke().done);
+    assert.equal(lease.revoke(), lease.revoke());
+    assert.deepEqual([revoked, provider.leases], [[], []]);
+  });
+});
+
+describe('leases at their end', () => {
   it('are used as they must be, or the checker names the lease and the call', () => {
     const { provider, request } = leaseRig();
     const lease = granted(provider.lease([{ offset: 0, sizeBytes: PAGE }], request));

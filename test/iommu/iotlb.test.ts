@@ -213,3 +213,14 @@ interface Step {
   readonly level: number;
   readonly page: number;
 }
+
+test('an address space is dropped whatever size its only page has, alone in the cache', () => {
+  for (const [level, size] of SIZES.entries()) {
+    const tlb = new Iotlb(16);
+    tlb.insert(2, level, 5 * size, 7 * size, true, 0);
+    tlb.dropSpace(1);
+    assert.ok(tlb.find(2, 5 * size, true) >= 0, `level ${level} of another space`);
+    tlb.dropSpace(2);
+    assert.equal(tlb.find(2, 5 * size, true), -1, `level ${level}`);
+  }
+});

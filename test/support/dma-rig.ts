@@ -52,8 +52,9 @@ export class FakeHost implements DmaHost, Target {
   #next = 0x8000_0000;
 
   constructor(options: IommuOptions = {}) {
-    const onInterrupt = (_address: number, data: number): void =>
-      this.kernel.schedule(MMIO_PS, this, -2, data);
+    const onInterrupt = (address: number, data: number): void => {
+      if (address === DOORBELL.base) this.kernel.schedule(MMIO_PS, this, -2, data);
+    };
     this.iommu = new Iommu(this.kernel, this.memory, { onInterrupt, ...options });
   }
 
