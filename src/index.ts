@@ -58,6 +58,8 @@ export { MAPPING_ERROR, SingleMapper } from '#emu/dma/single-mapper.ts';
 export { AddressSpace } from '#emu/host/address-space.ts';
 export type { ErrorSpec } from '#emu/host/error-check.ts';
 export { type ErrorRecord, errorLines } from '#emu/host/error-record.ts';
+export type { ContainmentRecord } from '#emu/host/error-service.ts';
+export type { ResetWay } from '#emu/host/function-reset.ts';
 export type { HotPlug, InsertOptions, RemoveOptions } from '#emu/host/hot-plug.ts';
 export { type Machine, MachinePlan, machine } from '#emu/host/machine.ts';
 export {
@@ -89,7 +91,20 @@ export type {
   InterruptRecord,
   TlpRecord,
 } from '#emu/observe/records.ts';
-export { AcsBit } from '#emu/pcie/config-registers.ts';
+export { AerRegister, Correctable, Uncorrectable } from '#emu/pcie/aer-registers.ts';
+export type { AtomicKind } from '#emu/pcie/atomic-operation.ts';
+export {
+  AcsBit,
+  BridgeControl,
+  CapabilityId,
+  Command,
+  DevCtl,
+  DevCtl2,
+  ExtendedId,
+  Header,
+  Pcie,
+  Type1,
+} from '#emu/pcie/config-registers.ts';
 export type { DeviceSpec } from '#emu/pcie/device-spec.ts';
 export { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
 export {
@@ -98,9 +113,11 @@ export {
   Endpoint,
   type EndpointSpec,
 } from '#emu/pcie/endpoint.ts';
-export type { Fabric, Fidelity } from '#emu/pcie/fabric.ts';
+export type { Fabric, FabricError, Fidelity } from '#emu/pcie/fabric.ts';
 export { Effect, type Injection, Injector } from '#emu/pcie/injector.ts';
-export type { Credits, LinkSpec } from '#emu/pcie/link.ts';
+export type { Credits, LinkSpec, VcOptions } from '#emu/pcie/link.ts';
+export { LinkCounter, LossCounter } from '#emu/pcie/link-counters.ts';
+export { LinkError } from '#emu/pcie/link-error.ts';
 export {
   HEADER_3DW,
   HEADER_4DW,
@@ -109,7 +126,13 @@ export {
   wireBytes,
 } from '#emu/pcie/link-timing.ts';
 export { MemoryCounter } from '#emu/pcie/memory-server.ts';
+export type { MsixOptions } from '#emu/pcie/msi-x.ts';
 export type { PeerPolicy } from '#emu/pcie/peer-policy.ts';
+export type { Port } from '#emu/pcie/port.ts';
+export type { RequestAttributes } from '#emu/pcie/request-attributes.ts';
+export type { SriovOptions } from '#emu/pcie/sriov.ts';
+export { addressType, type Tlp, TlpFlag, TlpKind, trafficClass } from '#emu/pcie/tlp.ts';
+export { MessageCode, MessageRouting } from '#emu/pcie/tlp-messages.ts';
 export { type ParamValues, param } from '#emu/scenario/param.ts';
 export type { Check } from '#emu/scenario/recorder.ts';
 export type { ScenarioResult, TableRow } from '#emu/scenario/result.ts';

@@ -98,6 +98,7 @@ async function explainAll(file: string, asked: Asked): Promise<P2pReport[]> {
       missing = missingDevice(machine, asked) ?? missing;
       if (missingDevice(machine, asked) !== null) continue;
       await machine.boot();
+      await enableVfs(machine, asked);
       reports.push(await p2pReport(machine, shownPath(file), asked.requester, asked.provider));
     } finally {
       machine.dispose();
@@ -105,6 +106,16 @@ async function explainAll(file: string, asked: Asked): Promise<P2pReport[]> {
   }
   if (reports.length === 0 && missing !== null) throw missing;
   return reports;
+}
+
+/** Turns on the virtual functions that are asked for, with those before them. */
+async function enableVfs(machine: Machine, { requester, provider }: Asked): Promise<void> {
+  for (const [name, { sriov }] of machine.endpoints) {
+    const vfs = sriov?.vfs ?? [];
+    const wanted = [requester, provider].map((vf) => vfs.indexOf(machine.endpoint(vf)) + 1);
+    const count = Math.max(...wanted);
+    if (count > 0) await machine.setVfs(name, count);
+  }
 }
 
 /** The machines that are asked for. @throws USAGE */

@@ -1,6 +1,6 @@
 /**
- * What host software keeps of a function's configuration across a reset, and writes back after it. Interrupts are
- * not part of it: drivers enable theirs again. [PCIE] 6.6
+ * What host software keeps of a function's configuration across a reset, and writes back after it, as Linux does:
+ * its message-signalled interrupts too. [PCIE] 6.6
  * @module
  */
 import {
@@ -9,14 +9,26 @@ import {
   CapabilityId,
   ExtendedId,
   Header,
+  Msi,
+  MsiX,
+  MsiXControl,
   Pcie,
   PortType,
   Type1,
 } from '#emu/pcie/config-registers.ts';
-import { ResizableBar, ResizableBarControl, SrIov } from '#emu/pcie/function-registers.ts';
+import {
+  Ats,
+  Pasid,
+  Pri,
+  ResizableBar,
+  ResizableBarControl,
+  SrIov,
+} from '#emu/pcie/function-registers.ts';
 import type { Process } from '#emu/sim/process.ts';
 import { type AccessSize, ConfigIo, type ConfigPort } from './config-io.ts';
+import type { MmioPort } from './cpu.ts';
 import type { PciNode } from './pci-node.ts';
+import { restoreVectors, saveVectors, type VectorTable } from './vector-table.ts';
 
 interface Kept {
   readonly offset: number;
@@ -27,23 +39,34 @@ interface Kept {
 export interface ConfigState {
   readonly node: PciNode;
   readonly values: readonly (Kept & { readonly value: number })[];
+  /** Null without MSI-X in use. */
+  readonly vectors: VectorTable | null;
 }
+
+/** The root complex, by which software reaches configuration space and BARs. */
+export type ResetPort = ConfigPort & MmioPort;
 
 const BARS = 6;
 
 /** Reads what {@link restoreState} writes. */
-export function* saveState(port: ConfigPort, node: PciNode): Process<ConfigState> {
+export function* saveState(port: ResetPort, node: PciNode): Process<ConfigState> {
   const io = new ConfigIo(port, node.bdf);
   const values: (Kept & { value: number })[] = [];
   for (const kept of yield* keptOf(io, node)) {
     values.push({ ...kept, value: yield* io.read(kept.offset, kept.size) });
   }
-  return { node, values };
+  return { node, values, vectors: yield* saveVectors(port, io, node) };
 }
 
-export function* restoreState(port: ConfigPort, { node, values }: ConfigState): Process<void> {
+export function* restoreState(port: ResetPort, state: ConfigState): Process<void> {
+  const { node, values, vectors } = state;
   const io = new ConfigIo(port, node.bdf);
   for (const { offset, size, value } of values) yield* io.write(offset, size, value);
+  if (vectors === null) return;
+  restoreVectors(port, vectors);
+  // A configuration write cannot overtake the table writes before it. [PCIE] 2.4.1
+  const at = node.capabilities.get(CapabilityId.MsiX) ?? 0;
+  yield* io.update16(at + MsiX.Control, [MsiXControl.Enable, 1]);
 }
 
 function* keptOf(io: ConfigIo, node: PciNode): Process<Kept[]> {
@@ -53,6 +76,8 @@ function* keptOf(io: ConfigIo, node: PciNode): Process<Kept[]> {
     { offset: Header.InterruptLine, size: 1 },
     ...expressOf(node),
     ...(yield* acsOf(io, node)),
+    ...translationOf(node),
+    ...messagesOf(node),
     ...sriovOf(node),
     { offset: Header.Command, size: 2 },
   ];
@@ -95,6 +120,33 @@ function* acsOf(io: ConfigIo, node: PciNode): Process<Kept[]> {
   const vector = (yield* io.read(at + Acs.Capability, 2)) & AcsBit.EC;
   const control: Kept = { offset: at + Acs.Control, size: 2 };
   return vector ? [{ offset: at + Acs.EgressVector, size: 4 }, control] : [control];
+}
+
+/** Enables of PASID, PRI and ATS; PASID must not change under ATS. [PCIE] 10.5 */
+function translationOf({ extendedCapabilities: caps }: PciNode): Kept[] {
+  const of = (id: ExtendedId, offset: number, size: AccessSize): Kept[] => {
+    const at = caps.get(id);
+    return at === undefined ? [] : [{ offset: at + offset, size }];
+  };
+  return [
+    ...of(ExtendedId.Pasid, Pasid.Control, 2),
+    ...of(ExtendedId.Pri, Pri.Allocation, 4),
+    ...of(ExtendedId.Pri, Pri.Control, 2),
+    ...of(ExtendedId.Ats, Ats.Control, 2),
+  ];
+}
+
+/** MSI, enabled last. */
+function messagesOf({ capabilities }: PciNode): Kept[] {
+  const at = capabilities.get(CapabilityId.Msi);
+  if (at === undefined) return [];
+  return [
+    { offset: at + Msi.AddressLow, size: 4 },
+    { offset: at + Msi.AddressHigh, size: 4 },
+    { offset: at + Msi.Data, size: 2 },
+    { offset: at + Msi.Mask, size: 4 },
+    { offset: at + Msi.Control, size: 2 },
+  ];
 }
 
 /** VF Enable comes last: virtual functions appear at the addresses written before. [PCIE] 9.3.3.3 */

@@ -15,7 +15,7 @@ import {
 import { delay, type Process } from '#emu/sim/process.ts';
 import { ConfigIo, type ConfigPort } from './config-io.ts';
 import { waitReady } from './config-ready.ts';
-import { restoreState, saveState } from './config-state.ts';
+import { type ResetPort, restoreState, saveState } from './config-state.ts';
 import type { PciNode } from './pci-node.ts';
 
 /** `flr` resets one function, `bus` all functions on its bus and below. */
@@ -28,7 +28,7 @@ const SETTLE_PS = 100e9;
 const HOLD_PS = 2e9;
 
 /** Whether everything has come back within the time allowed. @throws USAGE for a function without that reset */
-export function* resetFunction(port: ConfigPort, node: PciNode, way: ResetWay): Process<boolean> {
+export function* resetFunction(port: ResetPort, node: PciNode, way: ResetWay): Process<boolean> {
   if (!RESETS.includes(way)) throw usage(`reset: expected one of ${RESETS.join(', ')}, got ${way}`);
   const nodes = way === 'flr' ? [node, ...(node.sriov?.vfs ?? [])] : below(node);
   const states = [];

@@ -277,7 +277,7 @@ export class Machine {
 
   /**
    * Resets a function: `flr` it alone, `bus` everything below the port above it. Registers are as before afterwards,
-   * but for interrupts, which drivers enable again; what the device did is lost.
+   * interrupts too; what the device did is lost.
    * @returns whether all of it came back in time. @throws USAGE
    */
   reset(name: string, way: ResetWay): Pending<boolean> {

@@ -37,9 +37,8 @@ export class BridgeTable {
       if (!bridge) continue;
       this.#window(2 * i, bridge.memoryEnable, bridge.memBase, bridge.memLimit);
       this.#window(2 * i + 1, bridge.memoryEnable, bridge.prefBase, bridge.prefLimit);
-      const isOpen = bridge.ioEnable && bridge.ioBase <= bridge.ioLimit;
-      this.#ioBase[i] = isOpen ? bridge.ioBase : CLOSED_BASE;
-      this.#ioLimit[i] = isOpen ? bridge.ioLimit : 0;
+      this.#ioBase[i] = bridge.ioEnable ? bridge.ioBase : CLOSED_BASE;
+      this.#ioLimit[i] = bridge.ioLimit;
       if (bridge.secondary === 0) continue;
       this.#busOwner.fill(i, bridge.secondary, bridge.subordinate + 1);
     }
@@ -75,9 +74,8 @@ export class BridgeTable {
   }
 
   #window(slot: number, enabled: boolean, base: number, limit: number): void {
-    const open = enabled && base <= limit;
-    this.#base[slot] = open ? base : CLOSED_BASE;
-    this.#limit[slot] = open ? limit : 0;
+    this.#base[slot] = enabled ? base : CLOSED_BASE;
+    this.#limit[slot] = limit;
   }
 }
 

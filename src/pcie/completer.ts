@@ -15,6 +15,7 @@ import { DmaStatus } from './dma-status.ts';
 import type { Endpoint } from './endpoint.ts';
 import type { Port } from './port.ts';
 import { CONFIG_RETRY } from './readiness.ts';
+import { completionFlags } from './request-attributes.ts';
 import { completionBytes } from './splitting.ts';
 import {
   FlowClass,
@@ -167,7 +168,8 @@ export class Completer {
       const cpl = fabric.tlps.take();
       fillCompletionData(cpl, tlp, id, this.#done, size);
       cpl.tag &= this.#tagMask;
-      if (digestFlags !== 0) withFlags(cpl, digestFlags);
+      const flags = digestFlags | completionFlags(tlp, config);
+      if (flags !== 0) withFlags(cpl, flags);
       if (size > 0 && this.#bars.find(tlp, this.#done, size) === size) {
         if (tlp.kind === TlpKind.MRd) this.#bars.read(tlp, this.#done, size, cpl.payloadAt);
         else this.#execute(tlp, cpl.payloadAt);

@@ -14,9 +14,7 @@ export interface TimedRequests {
   freed(tag: number): void;
 }
 
-const TAG_BITS = 8;
-const TAGS = 1 << TAG_BITS;
-const USES = 2 ** 20;
+const TAGS = 256;
 
 export class CpuTimeouts implements Target {
   readonly path: string;
@@ -27,8 +25,6 @@ export class CpuTimeouts implements Target {
   /** By tag; null without a timeout. */
   readonly #lines = new Array<DelayLine | null>(TAGS).fill(null);
   readonly #tickets = new Int32Array(TAGS);
-  /** Tells one use of a tag from the next. */
-  readonly #uses = new Int32Array(TAGS);
   readonly #isExpired = new Uint8Array(TAGS);
 
   constructor(kernel: Kernel, path: string, requests: TimedRequests) {
@@ -39,12 +35,10 @@ export class CpuTimeouts implements Target {
 
   /** A request with `tag` goes out; `delayPs` 0 waits for ever. */
   start(tag: number, delayPs: number): void {
-    const use = (this.#uses[tag]! + 1) % USES;
-    this.#uses[tag] = use;
     this.#isExpired[tag] = 0;
     const line = delayPs === 0 ? null : this.#line(delayPs);
     this.#lines[tag] = line;
-    this.#tickets[tag] = line?.push(tag | (use << TAG_BITS)) ?? 0;
+    this.#tickets[tag] = line?.push(tag) ?? 0;
   }
 
   /** Its completion has come. */
@@ -53,13 +47,11 @@ export class CpuTimeouts implements Target {
     this.#lines[tag] = null;
   }
 
-  handle(_op: number, arg: EventArg): void {
-    if (typeof arg !== 'number') return;
-    const tag = arg & (TAGS - 1);
-    if (arg >> TAG_BITS !== this.#uses[tag]) return;
+  handle(_op: number, tag: EventArg): void {
+    if (typeof tag !== 'number') return;
     if (this.#isExpired[tag] === 1) return this.#requests.freed(tag);
     this.#isExpired[tag] = 1;
-    this.#tickets[tag] = this.#lines[tag]?.push(arg) ?? 0;
+    this.#tickets[tag] = this.#lines[tag]?.push(tag) ?? 0;
     this.#requests.expired(tag);
   }
 

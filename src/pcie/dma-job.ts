@@ -40,6 +40,8 @@ export class DmaJob {
   client: DmaClient | null = null;
   arg = 0;
   status: DmaStatus = DmaStatus.Ok;
+  /** Resets of the function before its end was scheduled. */
+  resets = 0;
   next: DmaJob | null = null;
 }
 

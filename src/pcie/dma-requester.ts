@@ -46,13 +46,16 @@ export class DmaRequester implements Target {
   readonly #reads = new DmaJobQueue();
   readonly #tags = new TagTable();
   readonly #functional: FunctionalPath | null;
-  /** Completion timeouts, and the ticket of each outstanding tag; made when the first read is sent. */
+  /** Completion timeouts as long as software wants them now; made when the first read is sent. */
   #timeouts: DelayLine | null = null;
-  readonly #shown = new Tlp(0);
+  /** By tag: the line that its timeout is on, which may be an earlier one, and the ticket. */
+  readonly #lines = new Array<DelayLine | null>(1 << TAG_BITS).fill(null);
   readonly #tickets = new Int32Array(1 << TAG_BITS);
+  readonly #shown = new Tlp(0);
   /** Functional fidelity: transfers that wait for their event. */
   readonly #pending = new DmaJobQueue();
   #runScheduled = false;
+  #resets = 0;
 
   constructor(
     fabric: Fabric,
@@ -151,8 +154,8 @@ export class DmaRequester implements Target {
 
   handle(op: number, arg: EventArg): void {
     if (op === Op.RunFunctional) this.#runFunctional();
-    else if (op === Op.Done && arg instanceof DmaJob) this.#finish(arg);
-    else if (typeof arg === 'number') this.#timedOut(arg & ((1 << TAG_BITS) - 1), arg >> TAG_BITS);
+    else if (op === Op.Done && arg instanceof DmaJob) this.#ended(arg);
+    else if (typeof arg === 'number') this.#timedOut(arg);
   }
 
   /** Takes a completion; false when nothing waits for it. */
@@ -194,10 +197,11 @@ export class DmaRequester implements Target {
 
   /** Forgets every transfer: their clients hear nothing more, and late completions are unexpected. */
   reset(): void {
+    this.#resets++;
     this.#writes.clear();
     this.#reads.clear();
     this.#pending.clear();
-    for (const ticket of this.#tickets) this.#timeouts?.cancel(ticket);
+    for (const [tag, line] of this.#lines.entries()) line?.cancel(this.#tickets[tag]!);
     this.#tags.clear();
   }
 
@@ -301,7 +305,7 @@ export class DmaRequester implements Target {
   }
 
   #answered(job: DmaJob, tag: number, sizeBytes: number): void {
-    if (this.#tags.answer(tag, sizeBytes)) this.#timeouts?.cancel(this.#tickets[tag]!);
+    if (this.#tags.answer(tag, sizeBytes)) this.#lines[tag]?.cancel(this.#tickets[tag]!);
     this.#credit(job, sizeBytes);
   }
 
@@ -313,42 +317,41 @@ export class DmaRequester implements Target {
   /** Starts the completion timeout of a request. [PCIE] 2.8 */
   #watch(tag: number): void {
     const delayPs = this.#config.completionTimeoutPs;
+    this.#lines[tag] = null;
     if (delayPs === 0) return;
     if (this.#timeouts?.delayPs !== delayPs) {
       this.#timeouts = new DelayLine(this.#fabric.kernel, delayPs, this, Op.Expire);
     }
-    this.#tickets[tag] = this.#timeouts.push(tag | (this.#tags.use(tag) << TAG_BITS));
+    this.#lines[tag] = this.#timeouts;
+    this.#tickets[tag] = this.#timeouts.push(tag);
   }
 
   /** A timeout has come: of a request, or of the quarantine that followed. */
-  #timedOut(tag: number, use: number): void {
-    if (this.#tags.use(tag) !== use) return;
+  #timedOut(tag: number): void {
     const job = this.#tags.job(tag);
     if (job === null) {
       this.#tags.release(tag);
     } else {
       const left = this.#tags.left(tag);
       job.status = DmaStatus.Timeout;
-      this.#fabric.refuse(this.path, 'completion-timeout', this.#describe(job, tag));
+      this.#report(job, tag, this.#tags.position(tag), left);
       this.#tags.expire(tag, this.#quarantine);
       // As long again before the tag is anybody's: whatever was on its way has come by then.
-      if (this.#quarantine && this.#timeouts !== null) {
-        this.#tickets[tag] = this.#timeouts.push(tag | (use << TAG_BITS));
-      }
+      if (this.#quarantine) this.#tickets[tag] = this.#lines[tag]?.push(tag) ?? 0;
       this.#credit(job, left);
     }
     this.#pumpReads();
   }
 
-  /** The rest of an outstanding request, for reports. */
-  #describe(job: DmaJob, tag: number): Tlp {
+  /** Reports a timeout of `sizeBytes` of a job from `offset` on. */
+  #report(job: DmaJob, tag: number, offset: number, sizeBytes: number): void {
     const tlp = this.#shown;
-    tlp.kind = TlpKind.MRd;
+    tlp.kind = job.atomic;
     tlp.tag = tag;
-    tlp.address = job.address + this.#tags.position(tag);
-    tlp.sizeBytes = this.#tags.left(tag);
+    tlp.address = job.address + offset;
+    tlp.sizeBytes = sizeBytes;
     this.#head(tlp, job);
-    return tlp;
+    this.#fabric.refuse(this.path, 'completion-timeout', tlp);
   }
 
   #runFunctional(): void {
@@ -360,21 +363,10 @@ export class DmaRequester implements Target {
       const next = job.next;
       carryOut(path, job, this.port, this.id);
       noteFailedRequest(this.#config, job.status);
-      if (job.status === DmaStatus.Timeout) this.#timedOutWhole(job);
+      if (job.status === DmaStatus.Timeout) this.#report(job, 0, 0, job.sizeBytes);
       this.#finish(job);
       job = next;
     }
-  }
-
-  /** Functional fidelity: a transfer whose completion got lost. */
-  #timedOutWhole(job: DmaJob): void {
-    const tlp = this.#shown;
-    tlp.kind = job.atomic;
-    tlp.tag = 0;
-    tlp.address = job.address;
-    tlp.sizeBytes = job.sizeBytes;
-    this.#head(tlp, job);
-    this.#fabric.refuse(this.path, 'completion-timeout', tlp);
   }
 
   #takeAll(): DmaJob | null {
@@ -384,7 +376,14 @@ export class DmaRequester implements Target {
   }
 
   #later(job: DmaJob): void {
+    job.resets = this.#resets;
     this.#fabric.kernel.schedule(0, this, Op.Done, job);
+  }
+
+  /** The end of a job that was scheduled; a reset may have come before. */
+  #ended(job: DmaJob): void {
+    if (job.resets === this.#resets) this.#finish(job);
+    else this.#pool.give(job);
   }
 
   #finish(job: DmaJob): void {

@@ -29,6 +29,7 @@ import { ENDPOINT_CREDITS, type LinkSpec } from './link.ts';
 import { endsAtFunction, type MessageBody, MessageInbox } from './message.ts';
 import { Msi } from './msi.ts';
 import { Msix, type MsixOptions } from './msi-x.ts';
+import { PayloadLimit } from './payload-limit.ts';
 import { Port } from './port.ts';
 import { CONFIG_RETRY, Readiness, type ReadinessOptions } from './readiness.ts';
 import type { RequestAttributes } from './request-attributes.ts';
@@ -127,6 +128,7 @@ export class Endpoint implements Component, Target {
       atomics: spec.atomics ?? false,
     });
     this.#port = new Port(fabric, this, 0, path, { credits: ENDPOINT_CREDITS });
+    new PayloadLimit(this.#port, [this.config]);
     this.#requester = new DmaRequester(
       fabric,
       path,

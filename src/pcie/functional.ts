@@ -14,6 +14,7 @@ import type { Fabric } from './fabric.ts';
 import { countPayload } from './link-counters.ts';
 import { sendMessage } from './message.ts';
 import type { Port } from './port.ts';
+import { completionFlags } from './request-attributes.ts';
 import { requestBytes } from './splitting.ts';
 import {
   fillCompletion,
@@ -212,9 +213,8 @@ export class FunctionalPath {
     const tlp = this.#tlp;
     this.#copyRequest();
     fillCompletionData(tlp, this.#request, 0, 0, size);
-    // A digest matters only to a fault.
-    const hasDigest = this.#fabric.injector !== null && this.#makesDigests(end);
-    if (hasDigest) withFlags(tlp, TlpFlag.TD);
+    const flags = this.#flagsOf(end);
+    if (flags !== 0) withFlags(tlp, flags);
     const home = this.#walk(end, tlp);
     if (!this.#isHome(home)) {
       this.#refused(home);
@@ -224,8 +224,13 @@ export class FunctionalPath {
     return DmaStatus.Ok;
   }
 
-  #makesDigests({ path }: Port): boolean {
-    return this.#fabric.errorSites.get(path)?.aer?.ecrcGeneration === true;
+  /** What the function at `path` adds to its completion of the request; a digest matters only to a fault. */
+  #flagsOf({ path }: Port): number {
+    const { errorSites, injector } = this.#fabric;
+    const site = errorSites.get(path);
+    if (site === undefined) return 0;
+    const hasDigest = injector !== null && site.aer?.ecrcGeneration === true;
+    return completionFlags(this.#request, site.config) | (hasDigest ? TlpFlag.TD : 0);
   }
 
   /** Whether a completion has reached its requester, and undamaged. */
@@ -253,12 +258,23 @@ export class FunctionalPath {
 
   /** Passes on the status of a read that `end` carried out elsewhere, where it was refused and reported. */
   #answerFailure(end: Port, minusStatus: number): DmaStatus {
-    const { CompleterAbort, Timeout, UnsupportedRequest } = DmaStatus;
+    const { CompleterAbort, Poisoned, Timeout, UnsupportedRequest } = DmaStatus;
     if (minusStatus === -Timeout) return Timeout;
+    if (minusStatus === -Poisoned) return this.#answerPoison(end);
     return this.#answerError(
       end,
       minusStatus === -CompleterAbort ? CompleterAbort : UnsupportedRequest,
     );
+  }
+
+  /** Passes data on that came poisoned. */
+  #answerPoison(end: Port): DmaStatus {
+    this.#copyRequest();
+    fillCompletionData(this.#tlp, this.#request, 0, 0, this.#request.sizeBytes);
+    withFlags(this.#tlp, TlpFlag.EP | this.#flagsOf(end));
+    const home = this.#walk(end, this.#tlp);
+    if (!this.#isHome(home)) this.#refused(home);
+    return this.#decision.error === 'poisoned-tlp' ? DmaStatus.Poisoned : DmaStatus.Timeout;
   }
 
   #answerError(end: Port, status: DmaStatus): DmaStatus {

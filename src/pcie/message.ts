@@ -8,6 +8,7 @@ import type { EventArg, Target } from '#emu/sim/kernel.ts';
 import { Decision, Verdict } from './component.ts';
 import { Purpose } from './dma-status.ts';
 import type { Fabric } from './fabric.ts';
+import { countPayload } from './link-counters.ts';
 import type { Port } from './port.ts';
 import { Tlp, TlpFlag, TlpKind } from './tlp.ts';
 import { MessageCode, MessageRouting, messageRule } from './tlp-messages.ts';
@@ -127,7 +128,7 @@ class Courier implements Target {
     while (out !== null && out.peer !== null) {
       const ingress = out.peer;
       if (injector !== null && !injector.passes(out, tlp)) return;
-      out.count(tlp);
+      countPayload(out.counters, tlp);
       if ((tlp.flags & TlpFlag.Malformed) !== 0) {
         return this.#fabric.refuse(ingress.path, 'malformed-tlp', tlp);
       }

@@ -9,12 +9,15 @@ import { SparseMemory } from '#emu/memory/sparse-memory.ts';
 import { DelayLine } from '#emu/sim/delay-line.ts';
 import type { EventArg, Target } from '#emu/sim/kernel.ts';
 import { answerError } from './config-access.ts';
+import { DAMAGED, damageOf } from './damage.ts';
 import { DmaStatus } from './dma-status.ts';
 import { FunctionalPath } from './functional.ts';
+import { OwnedRead, Piece } from './owned-read.ts';
 import type { Port } from './port.ts';
+import { completionFlags } from './request-attributes.ts';
 import type { RootComplex } from './root-complex.ts';
 import { completionBytes } from './splitting.ts';
-import { fillCompletionData, Tlp, TlpKind } from './tlp.ts';
+import { fillCompletionData, Tlp, TlpFlag, TlpKind, withFlags } from './tlp.ts';
 import { TlpRing } from './tlp-ring.ts';
 
 /** How much a root complex keeps of such reads at a time. */
@@ -29,50 +32,9 @@ const DEFAULT_ENTRIES = 32;
 const DEFAULT_TAGS = 64;
 const MAX_ENTRIES = 256;
 const MAX_TAGS = 256;
-/** One more than a read within 4 KiB has. */
-const MAX_PIECES = PAGE_SIZE / 64 + 1;
-
-/** State of a piece; a failed one is `Failed` plus its completion status, a lost one was never answered. */
-const Piece = { Waiting: 0, Arrived: 1, Lost: 2, Failed: 3 } as const;
 const UNANSWERED = Piece.Failed + DmaStatus.UnsupportedRequest;
 const TAG_BITS = 8;
 const USES = 2 ** 20;
-
-/** An entry of the table: one read taken over. */
-class OwnedRead {
-  /** As it came, until its last completion has been sent. */
-  request: Tlp | null = null;
-  ingress: Port | null = null;
-  egress: Port | null = null;
-  sizeBytes = 0;
-  splitBytes = 64;
-  /** Bytes of the first piece's unit that lie before the read. */
-  lead = 0;
-  pieces = 0;
-  /** Pieces sent, and pieces whose tag is still out. */
-  issued = 0;
-  outstanding = 0;
-  /** Pieces that arrived without a gap before them, and bytes answered. */
-  arrived = 0;
-  answered = 0;
-  readonly states = new Uint8Array(MAX_PIECES);
-  /** Where its bytes collect. */
-  readonly at: number;
-
-  constructor(at: number) {
-    this.at = at;
-  }
-
-  /** First byte of a piece, counted from the read's first. */
-  begin(piece: number): number {
-    return Math.max(0, piece * this.splitBytes - this.lead);
-  }
-
-  /** The byte after its last. */
-  end(piece: number): number {
-    return Math.min(this.sizeBytes, this.begin(piece + 1));
-  }
-}
 
 export class PeerReads implements Target {
   readonly path: string;
@@ -134,6 +96,7 @@ export class PeerReads implements Target {
     if (read === null || read.egress === null) return false;
     if (tlp.targetId !== this.#root.hosts.portId(read.egress)) return false;
     const piece = this.#piece[tag]!;
+    if ((tlp.flags & DAMAGED) !== 0 && this.#isLost(read, piece, read.egress, tlp)) return true;
     if (tlp.kind === TlpKind.CplD && tlp.status === DmaStatus.Ok) {
       const left = this.#left[tag]!;
       if (tlp.sizeBytes > left) return false;
@@ -147,6 +110,17 @@ export class PeerReads implements Target {
     this.#end(tag, read);
     this.#pump();
     return true;
+  }
+
+  /** Reports a damaged completion: poisoned data go on as such, a bad digest leaves its piece to the timeout. */
+  #isLost(read: OwnedRead, piece: number, egress: Port, tlp: Tlp): boolean {
+    const { fabric } = this.#root;
+    const error = damageOf(fabric, egress.path, tlp);
+    if (error === null) return false;
+    fabric.refuse(egress.path, error, tlp);
+    if (error !== 'poisoned-tlp') return true;
+    read.poison(piece);
+    return false;
   }
 
   /** Nothing that was asked by `port`, whose link is down, will be answered: Unsupported Request. [PCIE] 2.9.1 */
@@ -229,10 +203,7 @@ export class PeerReads implements Target {
     read.sizeBytes = tlp.sizeBytes;
     read.lead = tlp.address & (read.splitBytes - 1);
     read.pieces = Math.max(1, Math.ceil((read.lead + tlp.sizeBytes) / read.splitBytes));
-    read.issued = 0;
-    read.arrived = 0;
-    read.answered = 0;
-    read.states.fill(Piece.Waiting);
+    read.start();
     ingress?.release(tlp);
     return read;
   }
@@ -312,7 +283,9 @@ export class PeerReads implements Target {
     const ready = whole ? request.sizeBytes : read.begin(read.arrived);
     const { hosts, bridges, fabric } = this.#root;
     const completer = hosts.ofPort(ingress.index).id;
-    const { maxPayloadBytes, rcbBytes } = bridges[ingress.index]!;
+    const bridge = bridges[ingress.index]!;
+    const { maxPayloadBytes, rcbBytes } = bridge;
+    const order = completionFlags(request, bridge);
     do {
       const { answered } = read;
       const size = completionBytes(
@@ -324,6 +297,8 @@ export class PeerReads implements Target {
       if (answered + size > ready || !(whole || size > 0)) return false;
       const cpl = fabric.tlps.take();
       fillCompletionData(cpl, request, completer, answered, size);
+      const flags = order | (read.isPoisoned(answered, size) ? TlpFlag.EP : 0);
+      if (flags !== 0) withFlags(cpl, flags);
       if (size > 0) this.#data.copyOut(read.at + answered, cpl.payloadAt, size);
       read.answered += size;
       ingress.send(cpl);

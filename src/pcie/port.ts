@@ -8,7 +8,7 @@ import type { Component } from './component.ts';
 import type { Fabric } from './fabric.ts';
 import type { HotPlugSlot } from './hot-plug-slot.ts';
 import type { LinkSpec } from './link.ts';
-import { countLost, countPayload, countSent } from './link-counters.ts';
+import { countLost, countSent } from './link-counters.ts';
 import { isLinkError, LINK_ERRORS, LinkError } from './link-error.ts';
 import { type LinkRate, LinkState } from './link-state.ts';
 import type { Msi } from './msi.ts';
@@ -41,6 +41,8 @@ export class Port implements Target {
   readonly wire: Wire;
   /** Interrupt of the function of a root port or a switch's downstream port. */
   interrupt: Msi | null = null;
+  /** Most data credits that a TLP may take: Max_Payload_Size here, as `PayloadLimit` keeps it. */
+  payloadCredits = 256;
   /** Slot below it that devices come to and go from while the machine runs. */
   slot: HotPlugSlot | null = null;
   /** The other end while the link is up. */
@@ -268,11 +270,6 @@ export class Port implements Target {
     if (vc !== null) sender.#returned(vc, tlp, this.wire.creditPs);
   }
 
-  /** Adds what crossed in functional fidelity, where no TLP is built. */
-  count(tlp: Tlp): void {
-    countPayload(this.counters, tlp);
-  }
-
   #empty(channel: VirtualChannel): void {
     channel.lapse();
     const { queue } = channel;
@@ -322,7 +319,8 @@ export class Port implements Target {
     if ((tlp.linkUse !== this.#epoch || !this.channels.isSingle) && !this.#accepts(tlp)) return;
     const { dataLink } = this.wire;
     if (dataLink !== null) this.wire.acknowledge(dataLink, this.#peer);
-    if ((tlp.flags & TlpFlag.Malformed) !== 0) return this.#refuse(tlp);
+    const isBad = (tlp.flags & TlpFlag.Malformed) !== 0 || tlp.dataCredits > this.payloadCredits;
+    if (isBad) return this.#refuse(tlp);
     this.owner.receive(this, tlp);
   }
 

@@ -9,7 +9,7 @@ import type { ConfigSpace } from './config-space.ts';
 import type { DmaJob } from './dma-job.ts';
 import { Pasid, PasidControl } from './function-registers.ts';
 import type { Pasid as ProcessSpace } from './pasid-prefix.ts';
-import { TlpFlag, tlpFlags } from './tlp.ts';
+import { type Tlp, TlpFlag, tlpFlags } from './tlp.ts';
 
 /** What a model asks for; everything off by default. Bits that software has not enabled are left out. */
 export interface RequestAttributes {
@@ -86,6 +86,10 @@ function enabledFlags(wanted: number, config: ConfigSpace): number {
   if ((wanted & TlpFlag.Pasid) !== 0) off |= pasidFlagsOff(config);
   return wanted & ~off;
 }
+
+/** IDO for completions of `request` by a function with `config`: they have it as requests do, once enabled. */
+export const completionFlags = (request: Tlp, config: ConfigSpace): number =>
+  config.idoCompletion ? request.flags & TlpFlag.IDO : 0;
 
 function pasidFlagsOff(config: ConfigSpace): number {
   const at = config.extendedCapability(ExtendedId.Pasid);

@@ -9,6 +9,7 @@ import type { Aer } from './aer.ts';
 import { newValueAt } from './atomic-operation.ts';
 import { answerError } from './config-access.ts';
 import type { Port } from './port.ts';
+import { completionFlags } from './request-attributes.ts';
 import type { RootComplex } from './root-complex.ts';
 import { completionBytes } from './splitting.ts';
 import { FlowClass, fillCompletionData, isAtomic, type Tlp, TlpFlag, withFlags } from './tlp.ts';
@@ -27,16 +28,17 @@ export class RootAnswers {
     if (isAtomic(tlp) && !isOnes) return this.#atomic(ingress, tlp);
     const { fabric, memory, hosts, bridges, completionBytes: limit } = this.#root;
     const completer = hosts.ofPort(ingress.index).id;
-    const { maxPayloadBytes, rcbBytes } = bridges[ingress.index]!;
+    const bridge = bridges[ingress.index]!;
+    const { maxPayloadBytes, rcbBytes } = bridge;
     const most = maxPayloadBytes < limit ? maxPayloadBytes : limit;
-    const digest = this.#makesDigests(ingress);
+    const flags = this.#digestFlags(ingress) | completionFlags(tlp, bridge);
     let done = 0;
     do {
       const address = tlp.address + done;
       const size = completionBytes(address, tlp.sizeBytes - done, most, rcbBytes);
       const cpl = fabric.tlps.take();
       fillCompletionData(cpl, tlp, completer, done, size);
-      if (digest) withFlags(cpl, TlpFlag.TD);
+      if (flags !== 0) withFlags(cpl, flags);
       if (isOnes) arena.fill(cpl.payloadAt, 0xff, size);
       else if (size > 0) memory.copyOut(address, cpl.payloadAt, size);
       ingress.send(cpl);
@@ -46,9 +48,11 @@ export class RootAnswers {
 
   /** Carries out an AtomicOp on host memory and sends the original value back. */
   #atomic(ingress: Port, tlp: Tlp): void {
-    const { fabric, hosts } = this.#root;
+    const { fabric, hosts, bridges } = this.#root;
     const cpl = fabric.tlps.take();
     fillCompletionData(cpl, tlp, hosts.ofPort(ingress.index).id, 0, tlp.sizeBytes);
+    const flags = this.#digestFlags(ingress) | completionFlags(tlp, bridges[ingress.index]!);
+    if (flags !== 0) withFlags(cpl, flags);
     this.#execute(tlp, tlp.address, cpl.payloadAt);
     ingress.send(cpl);
   }
@@ -70,11 +74,11 @@ export class RootAnswers {
     server.count(true, purpose, sizeBytes);
   }
 
-  /** Whether a root port's completions leave with a digest. [PCIE] 2.7.1 */
-  #makesDigests({ index }: Port): boolean {
+  /** `TlpFlag.TD` where a root port's completions leave with a digest, else 0. [PCIE] 2.7.1 */
+  #digestFlags({ index }: Port): number {
     const { ports, fabric } = this.#root;
     this.#aers ??= ports.map(({ path }) => fabric.errorSites.get(path)?.aer ?? null);
-    return this.#aers[index]?.ecrcGeneration === true;
+    return this.#aers[index]?.ecrcGeneration ? TlpFlag.TD : 0;
   }
 
   /** Tells the requester of a non-posted request its `status`. */

@@ -23,6 +23,7 @@ import { type IntxWires, rootIntx } from './intx-wires.ts';
 import { FULL_CREDITS } from './link.ts';
 import { MemoryServer } from './memory-server.ts';
 import { MessageInbox } from './message.ts';
+import { PayloadLimit } from './payload-limit.ts';
 import { type PeerPolicy, PeerRules } from './peer-policy.ts';
 import { PeerReads, type PeerReadTable } from './peer-reads.ts';
 import { Port } from './port.ts';
@@ -102,6 +103,7 @@ export class RootComplex implements Component, Target {
     this.#peerReadTable = options.peerReads ?? {};
     this.requester = new RootRequester(this);
     for (const port of this.ports) new HotReset(port, this.bridges[port.index]!);
+    for (const port of this.ports) new PayloadLimit(port, [this.bridges[port.index]!]);
     this.#intx = rootIntx(this.hosts, this.messages, (line, on) => this.onIntx?.(line, on));
     addRootErrors(this, (address, data) => this.#signal(address, data));
   }

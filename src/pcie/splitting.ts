@@ -5,10 +5,13 @@
  */
 import { PAGE_SIZE, pageOffset } from '#emu/base/units.ts';
 
-/** Bytes of the next request at `address`: at most `limitBytes` (MPS or MRRS), never across 4 KiB. */
+/**
+ * Bytes of the next request at `address`: never across 4 KiB, and at most `limitBytes` (MPS or MRRS) counted in the
+ * whole DWs that they lie in, as Length does. [PCIE] 2.2.2
+ */
 export function requestBytes(address: number, remaining: number, limitBytes: number): number {
   const toPage = PAGE_SIZE - pageOffset(address);
-  const most = Math.min(limitBytes, toPage);
+  const most = Math.min(limitBytes - (address & 3), toPage);
   return Math.min(remaining, most);
 }
 

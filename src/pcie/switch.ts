@@ -25,6 +25,7 @@ import type { Fabric } from './fabric.ts';
 import { HotReset, passReset } from './hot-reset.ts';
 import { type IntxWires, switchIntx } from './intx-wires.ts';
 import { FULL_CREDITS } from './link.ts';
+import { PayloadLimit } from './payload-limit.ts';
 import { Port } from './port.ts';
 import { SwitchMessages } from './switch-messages.ts';
 import {
@@ -87,6 +88,7 @@ export class Switch implements Component {
     const id = (): Bdf => bdfFromId(this.#idOf(this.upstream));
     this.#intx = switchIntx(this.ports, this.messages.inbox, id);
     for (const port of this.ports.slice(1)) new HotReset(port, this.#bridge(port.index));
+    for (const port of this.ports) new PayloadLimit(port, [this.#bridge(port.index)]);
     this.#downstream = new BridgeTable(options.bridges.slice(1));
     const refresh = (): void => this.#downstream.refresh();
     for (const bridge of options.bridges.slice(1)) bridge.onWrite = refresh;

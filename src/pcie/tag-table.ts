@@ -24,9 +24,6 @@ export class TagTable {
   readonly #left = new Int32Array(TAGS);
   /** Two stacks, of the small tags below {@link SMALL_TAGS} and of the large ones from there on. */
   readonly #free = new Int32Array(TAGS);
-  /** Tells one use of a tag from the next. */
-  readonly #uses = new Int32Array(TAGS);
-  #quarantined = 0;
   /** Free small and large tags. */
   #freeSmall = 0;
   #freeLarge = 0;
@@ -40,20 +37,10 @@ export class TagTable {
     return this.#outstanding;
   }
 
-  /** Tags that nobody may have for now. */
-  get quarantined(): number {
-    return this.#quarantined;
-  }
-
-  /** Number of this use of a tag, 0 to 2^20 - 1. */
-  use(tag: number): number {
-    return this.#uses[tag]! & 0xf_ffff;
-  }
-
   /** Takes a small tag below `limit` (32 or 256) for `sizeBytes` of a job; -1 when all are in use. */
   take(limit: number, job: DmaJob, offset: number, sizeBytes: number): number {
-    // With nothing outstanding the order is made anew, so that a lowered limit is kept.
-    if (this.#outstanding + this.#quarantined === 0) this.#restock();
+    // With all of them free the order is made anew, so that a lowered limit is kept.
+    if (this.#freeSmall === SMALL_TAGS) this.#restockSmall();
     if (SMALL_TAGS - this.#freeSmall >= limit) return -1;
     return this.#use(this.#free[--this.#freeSmall]!, job, offset, sizeBytes);
   }
@@ -96,13 +83,11 @@ export class TagTable {
   expire(tag: number, quarantine: boolean): void {
     this.#jobs[tag] = null;
     this.#outstanding--;
-    if (quarantine) this.#quarantined++;
-    else this.#giveBack(tag);
+    if (!quarantine) this.#giveBack(tag);
   }
 
   /** Ends a quarantine. */
   release(tag: number): void {
-    this.#quarantined--;
     this.#giveBack(tag);
   }
 
@@ -110,13 +95,11 @@ export class TagTable {
   clear(): void {
     this.#jobs.fill(null);
     this.#outstanding = 0;
-    this.#quarantined = 0;
     this.#restock();
   }
 
   #use(tag: number, job: DmaJob, offset: number, sizeBytes: number): number {
     this.#outstanding++;
-    this.#uses[tag]!++;
     this.#jobs[tag] = job;
     this.#offsets[tag] = offset;
     this.#sizes[tag] = sizeBytes;
@@ -130,9 +113,13 @@ export class TagTable {
   }
 
   #restock(): void {
-    for (let i = 0; i < SMALL_TAGS; i++) this.#free[i] = SMALL_TAGS - 1 - i;
+    this.#restockSmall();
     for (let i = SMALL_TAGS; i < TAGS; i++) this.#free[i] = TAGS - 1 + SMALL_TAGS - i;
-    this.#freeSmall = SMALL_TAGS;
     this.#freeLarge = TAGS - SMALL_TAGS;
+  }
+
+  #restockSmall(): void {
+    for (let i = 0; i < SMALL_TAGS; i++) this.#free[i] = SMALL_TAGS - 1 - i;
+    this.#freeSmall = SMALL_TAGS;
   }
 }

@@ -73,8 +73,8 @@ export const tlpFlags = (bits: number, tc: number, at = 0): number =>
 const { MRd, FetchAdd, CAS, IORd, IOWr, CfgRd0, CfgWr0, CfgRd1, CfgWr1, Msg, MsgD, Cpl, CplD } =
   TlpKind;
 const { RO, NS, TD, Pasid } = TlpFlag;
-/** What a completion takes over from its request. [PCIE] 2.2.9 */
-const COPIED = tlpFlags(RO | NS | TlpFlag.IDO, 7);
+/** What a completion takes over from its request; IDO as software lets its completer. [PCIE] 2.2.9, 2.2.6.4 */
+const COPIED = tlpFlags(RO | NS, 7);
 const CLASS_OF: readonly FlowClass[] = [1, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 2, 2];
 const HAS_DATA: readonly boolean[] = TLP_NAMES.map((name) =>
   ['MWr', 'FetchAdd', 'Swap', 'CAS', 'IOWr', 'CfgWr0', 'CfgWr1', 'MsgD', 'CplD'].includes(name),

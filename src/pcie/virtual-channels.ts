@@ -129,7 +129,7 @@ export class VirtualChannels {
     for (let i = 0; i < turns; i++) {
       const at = (this.#turn + i) % turns;
       const channel = this.#ready(this.#turns[at]!);
-      if (channel === null || channel.id > this.#lowPriorityLast) continue;
+      if (channel === null) continue;
       this.#turn = (at + 1) % turns;
       return channel;
     }

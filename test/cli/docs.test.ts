@@ -15,6 +15,7 @@ import { temporaryFolder } from '#test/support/temporary-folder.ts';
 
 const OWN_DEVICE = 'test/fixtures/scenarios/own-device.ts';
 const MAP_LISTS = 'test/fixtures/scenarios/map-lists.ts';
+const PCIE_ERRORS = 'test/fixtures/scenarios/pcie-errors.ts';
 const read = (name: string): string => readFileSync(join(repositoryRoot, name), 'utf8');
 const codeBlock = (text: string): string => /```ts\n([\s\S]*?)```/.exec(text)?.[1] ?? '';
 
@@ -31,6 +32,15 @@ test('the lists of docs/dma.md are those that are mapped', async () => {
   for (const name of ['in', 'out']) assert.match(stdout, new RegExp(`^${name}$`, 'm'));
 });
 
+test('the scenario of docs/pcie.md is the one that runs, in both fidelities', async () => {
+  assert.equal(codeBlock(read('docs/pcie.md')), read(PCIE_ERRORS));
+  for (const fidelity of ['timed', 'functional']) {
+    const { code, stdout, stderr } = await runEmu('run', PCIE_ERRORS, '--fidelity', fidelity);
+    assert.deepEqual([code, stderr], [0, '']);
+    assert.match(stdout, /fatal +│ MalfTLP/);
+  }
+});
+
 test('the scenario of the README runs', async (context) => {
   const folder = temporaryFolder(context);
   writeFileSync(join(folder, 'factorial.ts'), codeBlock(read('README.md')));
@@ -44,6 +54,7 @@ test('links of the documentation lead somewhere', () => {
     'docs/cli.md',
     'docs/devices.md',
     'docs/dma.md',
+    'docs/pcie.md',
     'docs/timing.md',
     'docs/references.md',
   ]) {

@@ -284,3 +284,20 @@ for (const [args, message] of wrong) {
     assert.deepEqual([schema, ok, error.code], [1, false, 'USAGE']);
   });
 }
+
+const VFS = 'test/fixtures/scenarios/virtual-functions.ts';
+for (const [a, b] of [
+  ['nic0.vf1', 'exerciser0'],
+  ['exerciser0', 'nic0.vf0'],
+] as const) {
+  test(`virtual functions have routes too: ${a} to ${b}`, async () => {
+    const { code, stdout, stderr } = await runEmu('p2p', 'explain', VFS, a, b, '--json');
+    assert.deepEqual([code, stderr], [0, '']);
+    assert.equal(JSON.parse(stdout).mapType, 'BUS_ADDR');
+  });
+}
+
+test('a scenario makes virtual functions of what the package exports', async () => {
+  const { code, stderr } = await runEmu('run', VFS);
+  assert.deepEqual([code, stderr], [0, '']);
+});

@@ -12,6 +12,7 @@ import {
   BridgeControl,
   CapabilityId,
   DevCtl,
+  ExtendedId,
   Header,
   Pcie,
   RootCtl,
@@ -20,6 +21,7 @@ import {
 import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
 import type { EndpointSpec } from '#emu/pcie/endpoint.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';
+import { Ats, AtsControl, Pasid as PasidRegister } from '#emu/pcie/function-registers.ts';
 import { plainDevice } from '#test/support/plain-device.ts';
 import { throwsCode } from '#test/support/usage-error.ts';
 import { vfDevice, vfModel } from '#test/support/vf-device.ts';
@@ -219,6 +221,51 @@ for (const fidelity of ['timed', 'functional'] as const) {
       assert.equal(built.endpoint('deep').busMaster, true);
       for (const name of ['a', 'deep', 'other'])
         assert.equal(loads(built, name), 0x0302_0100, name);
+    });
+  });
+
+  describe(`reset by software, ${fidelity}`, () => {
+    it('gives interrupts back: MSI, and MSI-X with each vector as masked as it was', () => {
+      const msix = { vectors: 3, bar: 0, tableOffset: 0x1000, pbaOffset: 0x2000 };
+      const built = boot(
+        {
+          rootPorts: [
+            { device: slow('a', { msix }) },
+            { device: slow('b', { msi: { vectors: 1 } }) },
+          ],
+        },
+        fidelity,
+      );
+      const heard: string[] = [];
+      const handlers = ['a0', 'a1'].map((text) => () => void heard.push(text));
+      for (const name of ['a', 'b']) setMemory(built, name);
+      built.kernel.spawn('msix', built.function('a').enableMsix(2, handlers));
+      built.kernel.spawn(
+        'msi',
+        built.function('b').enableMsi(() => void heard.push('b')),
+      );
+      built.kernel.run();
+      for (const way of ['flr', 'bus'] as const) {
+        for (const name of ['a', 'b']) {
+          assert.equal(outcome(built, built.reset(name, way)), true);
+          for (const vector of [1, 0, 2]) built.endpoint(name).raise(vector);
+          built.kernel.run();
+        }
+        assert.deepEqual(heard.splice(0), ['a1', 'a0', 'b', 'b', 'b'], way);
+      }
+      assert.equal(built.interrupts.spurious, 0);
+    });
+
+    it('gives process address spaces and translations back', () => {
+      const options = { pasid: { width: 20 }, ats: true } as const;
+      const built = boot({ rootPorts: [{ device: slow('a', options) }] }, fidelity);
+      const { config } = built.endpoint('a');
+      const pasid = config.extendedCapability(ExtendedId.Pasid) + PasidRegister.Control;
+      const ats = config.extendedCapability(ExtendedId.Ats) + Ats.Control;
+      config.write(pasid, 2, 1);
+      config.write(ats, 2, AtsControl.Enable.mask);
+      assert.equal(outcome(built, built.reset('a', 'flr')), true);
+      assert.deepEqual([config.read(pasid, 2), config.read(ats, 2)], [1, 0x8000]);
     });
 
     it('says when something does not come back', () => {

@@ -126,10 +126,12 @@ describe('translation blocking and direct translated', () => {
   });
 
   it('reaches no memory of the host by an address type that nobody serves', () => {
-    const one = fabricWith(0);
-    const { left } = probe(one, (tlp) => Object.assign(tlp, { flags: translated, address: DRAM }));
-    assert.deepEqual(left, [UP]);
-    assert.deepEqual(errorsOf(one), ['rc0.port0 unsupported-request']);
+    for (const flags of [translated, tlpFlags(0, 0, AddressType.TranslationRequest)]) {
+      const one = fabricWith(0);
+      const { left } = probe(one, (tlp) => Object.assign(tlp, { flags, address: DRAM }));
+      assert.deepEqual(left, [UP]);
+      assert.deepEqual(errorsOf(one), ['rc0.port0 unsupported-request']);
+    }
   });
 });
 

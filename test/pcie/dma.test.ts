@@ -64,6 +64,33 @@ for (const fidelity of BOTH) {
     assert.equal(upstreamData(one), 0);
   });
 
+  test(`${fidelity}: after a reset nobody hears of what was asked for before`, () => {
+    const one = smallFabric({ fidelity });
+    const [a, b] = one.endpoints;
+    const { endpoint, memory } = a!;
+    const { config, id } = endpoint;
+    pattern(b!.memory, 0, 100_000);
+    for (const isMaster of [true, false]) {
+      const client = new Outcomes();
+      command(config, isMaster ? 6 : 2);
+      endpoint.read(b!.bar, 50_000, memory, 0, Data, client, 0);
+      endpoint.write(b!.bar, 100, memory, 60_000, Data, client, 1);
+      endpoint.write(b!.bar, 50_000, memory, 60_000, Data, client, 2);
+      endpoint.reset();
+      command(config, 6);
+      endpoint.id = id;
+      one.kernel.runUntil(one.kernel.now + 1e9);
+      assert.deepEqual(client.ended, []);
+      assert.ok(
+        bytesOf(memory, 0, 50_000).every((x) => x === 0),
+        'data of a read before the reset',
+      );
+      endpoint.read(b!.bar, 64, memory, 70_000, Data, client, 3);
+      one.kernel.runUntil(one.kernel.now + 1e9);
+      assert.deepEqual(client.ended, [{ status: DmaStatus.Ok, arg: 3 }]);
+    }
+  });
+
   test(`${fidelity}: host memory, and the second root port through the root complex`, () => {
     const one = smallFabric({ fidelity });
     const [a, , far] = one.endpoints;

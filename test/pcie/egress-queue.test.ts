@@ -81,3 +81,42 @@ test('within a class the order of arrival always holds', () => {
     }),
   );
 });
+
+test('what may pass an older posted write goes first only while that is blocked', () => {
+  const [posted, relaxed] = [make(Posted), make(Completion, true)];
+  const queue = queueOf(posted, relaxed);
+  assert.equal(queue.next(0), posted);
+  assert.equal(queue.next(block(Posted)), relaxed);
+});
+
+test('ID-based ordering looks at older posted writes alone', () => {
+  const completion = make(Completion);
+  completion.flags |= TlpFlag.IDO;
+  completion.completer = 0x300;
+  const [other, own] = [make(Posted), make(Posted)];
+  other.requester = 0x400;
+  own.requester = 0x300;
+  assert.equal(queueOf(other, completion, own).next(block(Posted)), completion);
+  assert.equal(queueOf(other, own, completion).next(block(Posted)), null);
+});
+
+test('the only head is one of a class that waits alone', () => {
+  for (let present = 0; present < 8; present++) {
+    const tlps = [Posted, NonPosted, Completion]
+      .filter((c) => (present >> c) & 1)
+      .map((c) => make(c));
+    const expected = tlps.length === 1 ? tlps[0] : null;
+    assert.equal(queueOf(...tlps).onlyHead(), expected, `${present}`);
+  }
+});
+
+test('a single FIFO stands still while the class of its head is blocked', () => {
+  for (const first of [Posted, NonPosted, Completion]) {
+    for (const blocked of [Posted, NonPosted, Completion]) {
+      const head = make(first);
+      const queue = queueOf(head, make(Posted), make(NonPosted), make(Completion));
+      queue.isSingleFifo = true;
+      assert.equal(queue.next(block(blocked)), blocked === first ? null : head);
+    }
+  }
+});

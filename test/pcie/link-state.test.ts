@@ -3,7 +3,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { bdf, physAddr } from '#emu/base/units.ts';
-import { Header, LinkSta, Pcie } from '#emu/pcie/config-registers.ts';
+import {
+  CapabilityId,
+  DevCtl,
+  Header,
+  LinkSta,
+  Pcie,
+  sizeCode,
+} from '#emu/pcie/config-registers.ts';
 import { RETRAIN_PS } from '#emu/pcie/data-link.ts';
 import { Purpose } from '#emu/pcie/dma-status.ts';
 import { initialisationPs, type LinkSpec } from '#emu/pcie/link.ts';
@@ -56,6 +63,9 @@ function enable({ endpoint, bar }: SmallFabric['endpoints'][number], lower: numb
   endpoint.config.write(Header.Bar0, 4, lower >>> 0);
   endpoint.config.write(Header.Bar0 + 4, 4, Math.floor(bar / 2 ** 32));
   endpoint.config.write(Header.Command, 2, 6);
+  const control = endpoint.config.capability(CapabilityId.Pcie) + Pcie.DevCtl;
+  const value = endpoint.config.read(control, 2);
+  endpoint.config.write(control, 2, DevCtl.MaxPayload.put(value, sizeCode(256)));
 }
 
 test('what waits, what is on the wire and what was written since is lost, and said to be', () => {

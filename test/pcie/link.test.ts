@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { CreditReturns } from '#emu/pcie/credit-returns.ts';
 import { checkLink, psPerByte, serialisationTable } from '#emu/pcie/link.ts';
-import { Tlp, TlpKind } from '#emu/pcie/tlp.ts';
+import { FlowClass, Tlp, TlpKind } from '#emu/pcie/tlp.ts';
 
 const csv = readFileSync(new URL('../fixtures/timing-closed-form.csv', import.meta.url), 'utf8');
 const rows = csv
@@ -51,4 +52,33 @@ test('links that do not exist are refused with what was expected and got', () =>
   refuse({ gen: 7, width: 4 }, /link gen must be one of 1, 2, 3, 4, 5, 6; got 7/);
   refuse({ gen: 4, width: 4, propagationPs: -1 }, /propagationPs.*got -1/);
   checkLink({ gen: 5, width: 16 }, 'port0');
+});
+
+test('credits come back in order however many are on their way, and infinite ones stay so', () => {
+  const clock = Float64Array.of(0);
+  const returns = new CreditReturns(clock);
+  const headers = Float64Array.of(0, 0, Number.MAX_SAFE_INTEGER);
+  const data = Float64Array.of(0, 0, Number.MAX_SAFE_INTEGER);
+  const push = (count: number): void => {
+    for (let i = 0; i < count; i++) returns.push(100 + i, FlowClass.NonPosted, i);
+  };
+  const sumTo = (count: number): number => (count * (count - 1)) / 2;
+  // The ring has turned before it has to grow.
+  push(40);
+  clock[0] = 139;
+  returns.collect(headers, data);
+  assert.deepEqual([...headers], [0, 40, Number.MAX_SAFE_INTEGER]);
+  push(300);
+  assert.equal(returns.nextDelayPs, 100);
+  assert.deepEqual([returns.headersDue(1), returns.dataDue(1)], [300, sumTo(300)]);
+  assert.deepEqual([returns.headersDue(2), returns.dataDue(2)], [0, 0]);
+  clock[0] = 139 + 100 + 49;
+  returns.collect(headers, data);
+  assert.deepEqual([headers[1], data[1]], [40 + 50, sumTo(40) + sumTo(50)]);
+  returns.push(1000, FlowClass.Completion, 5);
+  clock[0] = 2000;
+  returns.collect(headers, data);
+  assert.deepEqual([...headers], [0, 340, Number.MAX_SAFE_INTEGER]);
+  assert.deepEqual([...data], [0, sumTo(40) + sumTo(300), Number.MAX_SAFE_INTEGER]);
+  assert.equal(returns.nextDelayPs, -1);
 });

@@ -2,7 +2,17 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { arena } from '#emu/memory/arena.ts';
-import { BridgeControl, Command, DevCtl, Header, Pcie, Type1 } from '#emu/pcie/config-registers.ts';
+import {
+  Acs,
+  AcsBit,
+  BridgeControl,
+  Command,
+  DevCtl,
+  ExtendedId,
+  Header,
+  Pcie,
+  Type1,
+} from '#emu/pcie/config-registers.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';
 import { type MessageInbox, sendMessage } from '#emu/pcie/message.ts';
 import type { Tlp } from '#emu/pcie/tlp.ts';
@@ -90,6 +100,23 @@ for (const fidelity of FIDELITIES) {
       rig.endpoints[0]!.endpoint.sendMessage(PM_PME, ToRoot);
       finish(rig);
       assert.deepEqual(heard.places, ['rc<rc0.port0']);
+    });
+
+    it('by ID never come back by the root port that they came by, nor past its source validation', () => {
+      const rig = smallFabric({ fidelity });
+      const heard = new Heard().everywhere(rig, PrgResponse).everywhere(rig, PM_PME);
+      const { endpoint, bus } = rig.endpoints[2]!;
+      const acs = rig.root.bridges[1]!;
+      acs.write(acs.extendedCapability(ExtendedId.Acs) + Acs.Control, 2, AcsBit.SV);
+      endpoint.sendMessage(PrgResponse, ById, { targetId: bus << 8 });
+      rig.kernel.run();
+      endpoint.id = 0x300;
+      endpoint.sendMessage(PM_PME, ToRoot);
+      rig.kernel.run();
+      assert.deepEqual(heard.places, []);
+      const errors = ['rc0.port1 unsupported-request', 'rc0.port1 acs-violation'];
+      assert.deepEqual([...rig.fabric.errors.keys()], errors);
+      finish(rig);
     });
 
     it('by ID go to peers, between root ports, and to functions of the switch', () => {

@@ -64,6 +64,12 @@ for (const fidelity of ['timed', 'functional'] as const) {
       const toFar = one.root.ports[FAR]!.counters;
       assert.equal(toFar[LinkCounter.dataBytes], 5000);
       assert.equal(toFar[LinkCounter.tlps], fidelity === 'timed' ? 20 : 0, 'only the writes');
+      // Reads of host memory are as before, and without a link nothing answers.
+      const kept = pattern(one.host, DRAM, 64);
+      assert.equal(transfer(one, false, DRAM, 64), Ok);
+      assert.deepEqual(bytesOf(near!.memory, 0, 64), kept);
+      one.root.ports[FAR]!.linkDown();
+      assert.equal(transfer(one, false, far!.bar, 64), UnsupportedRequest);
       one.dispose();
     });
 

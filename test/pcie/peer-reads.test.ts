@@ -7,8 +7,10 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { dmaAddr } from '#emu/base/units.ts';
-import { AcsBit, CapabilityId, Header, Pcie } from '#emu/pcie/config-registers.ts';
+import { AerControl, AerRegister } from '#emu/pcie/aer-registers.ts';
+import { AcsBit, CapabilityId, ExtendedId, Header, Pcie } from '#emu/pcie/config-registers.ts';
 import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
+import { Effect, Injector } from '#emu/pcie/injector.ts';
 import { LinkCounter } from '#emu/pcie/link-counters.ts';
 import { type Tlp, TlpKind } from '#emu/pcie/tlp.ts';
 import { errorsOf, FAR, NEAR, policed, transfer } from '#test/support/peer-rig.ts';
@@ -79,6 +81,42 @@ for (const fidelity of ['timed', 'functional'] as const) {
       assert.equal(transfer(one, false, bar + 64, 256), UnsupportedRequest);
       assert.equal(transfer(one, false, bar, 128, 4096), Ok);
       assert.equal(one.endpoints[0]!.memory.getU8(4096 + 127), 0x5a);
+      one.dispose();
+    });
+  });
+
+  describe(`split reads of bad data, ${fidelity}`, () => {
+    it('split: what comes poisoned goes on poisoned, and only that', () => {
+      const one = policed({ splitReadBytes: 64 }, { fidelity });
+      const [near, , far] = one.endpoints;
+      const injector = new Injector(one.fabric);
+      one.fabric.injector = injector;
+      injector.add({ effect: Effect.Poison, kind: 'CplD', port: far!.endpoint.path });
+      const bytes = pattern(far!.memory, 0, 64);
+      const port = one.root.bridges[NEAR]!;
+      port.write(port.capability(CapabilityId.Pcie) + Pcie.DevCtl, 2, 0);
+      assert.equal(transfer(one, false, far!.bar, 320), DmaStatus.Poisoned);
+      assert.deepEqual(errorsOf(one), ['rc0.port1 poisoned-tlp', 'ep0 poisoned-tlp']);
+      assert.equal(one.fabric.errors.get('ep0 poisoned-tlp'), 1);
+      assert.equal(transfer(one, false, far!.bar, 64), Ok);
+      assert.deepEqual(bytesOf(near!.memory, 0, 64), bytes);
+      one.dispose();
+    });
+
+    it('split: a digest that does not fit leaves the read to its timeout', () => {
+      const aer = { ecrc: true };
+      const one = policed({ splitReadBytes: 64 }, { fidelity, endpoint: { aer } });
+      const far = one.endpoints[2]!;
+      const injector = new Injector(one.fabric);
+      one.fabric.injector = injector;
+      injector.add({ effect: Effect.Corrupt, kind: 'CplD', port: far.endpoint.path });
+      for (const config of [far.endpoint.config, one.root.bridges[FAR]!]) {
+        const control = config.extendedCapability(ExtendedId.Aer) + AerRegister.Control;
+        const on = AerControl.EcrcGenerationEnable.of(1) | AerControl.EcrcCheckEnable.of(1);
+        config.write(control, 4, on);
+      }
+      assert.equal(transfer(one, false, far.bar, 64), DmaStatus.Timeout);
+      assert.equal(errorsOf(one)[0], 'rc0.port1 ecrc-error');
       one.dispose();
     });
   });

@@ -1,11 +1,19 @@
 /** What requests say beside address and data, their tags, and requests of no bytes, in both fidelities. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { bdf, physAddr } from '#emu/base/units.ts';
-import { CapabilityId, DevCtl, DevCtl2, Header, Pcie } from '#emu/pcie/config-registers.ts';
+import { bdf, dmaAddr, physAddr } from '#emu/base/units.ts';
+import {
+  CapabilityId,
+  DevCtl,
+  DevCtl2,
+  ExtendedId,
+  Header,
+  Pcie,
+} from '#emu/pcie/config-registers.ts';
 import type { ConfigSpace } from '#emu/pcie/config-space.ts';
 import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';
+import { PasidControl, Pasid as PasidRegister } from '#emu/pcie/function-registers.ts';
 import {
   addressType,
   isCompletion,
@@ -16,6 +24,7 @@ import {
 } from '#emu/pcie/tlp.ts';
 import {
   bytesOf,
+  DRAM,
   Outcomes,
   pattern,
   type SmallFabric,
@@ -89,6 +98,9 @@ for (const fidelity of FIDELITIES) {
       set(endpoint.config, Pcie.DevCtl, DevCtl.NoSnoop, 1);
       set(endpoint.config, Pcie.DevCtl2, DevCtl2.IdoRequest, 1);
       readPeer(rig, 64);
+      // Completions are ordered by ID only where their completer may do so.
+      set(rig.endpoints[1]!.endpoint.config, Pcie.DevCtl2, DevCtl2.IdoCompletion, 1);
+      readPeer(rig, 64);
       endpoint.requestAs();
       readPeer(rig, 64);
       const got = seen.map(({ bits, at }) => [bits, at]);
@@ -102,6 +114,8 @@ for (const fidelity of FIDELITIES) {
         ],
         ...[
           [all, 2],
+          [RO | NS, 0],
+          [all, 2],
           [all, 0],
           [0, 0],
           [0, 0],
@@ -109,8 +123,56 @@ for (const fidelity of FIDELITIES) {
       ]);
       rig.dispose();
     });
+  });
 
-    it('leave interrupts plain', () => {
+  describe(`attributes and who may use them, ${fidelity}`, () => {
+    it('completions of the root complex are ordered by ID where its port may do so', () => {
+      const rig = smallFabric({ fidelity });
+      const seen = watch(rig);
+      const { endpoint, memory } = rig.endpoints[0]!;
+      const port = rig.root.bridges[0]!;
+      set(endpoint.config, Pcie.DevCtl2, DevCtl2.IdoRequest, 1);
+      endpoint.requestAs({ idOrdering: true });
+      for (const isOn of [0, 1]) {
+        set(port, Pcie.DevCtl2, DevCtl2.IdoCompletion, isOn);
+        endpoint.read(dmaAddr(DRAM), 64, memory, 0, Data, new Outcomes(), 0);
+        rig.kernel.run();
+      }
+      assert.deepEqual(
+        seen.map(({ bits }) => bits),
+        [IDO, 0, IDO, IDO],
+      );
+      rig.dispose();
+    });
+
+    it('requests have a PASID prefix once software has enabled it, with what of it that it has', () => {
+      const pasid = { width: 20, execute: true, privileged: true };
+      const rig = smallFabric({ fidelity, endpoint: { pasid } });
+      const { endpoint } = rig.endpoints[0]!;
+      const seen: number[] = [];
+      const { Execute, Privileged } = TlpFlag;
+      rig.fabric.probe = {
+        sent: () => {},
+        refused: () => {},
+        delivered: (_path, tlp) => {
+          if (tlp.kind !== TlpKind.MRd) return;
+          seen.push(tlp.flags & (Pasid | Execute | Privileged));
+          if ((tlp.flags & Pasid) !== 0) assert.equal(tlp.pasid, 7);
+        },
+      };
+      endpoint.requestAs({ pasid: { pasid: 7, execute: true, privileged: true } });
+      const at = endpoint.config.extendedCapability(ExtendedId.Pasid) + PasidRegister.Control;
+      const on = PasidControl.Enable.mask;
+      const controls = [0, PasidControl.Execute.mask, on, on | PasidControl.Execute.mask, 7];
+      for (const control of controls) {
+        endpoint.config.write(at, 2, control);
+        readPeer(rig, 64);
+      }
+      assert.deepEqual(seen, [0, 0, Pasid, Pasid | Execute, Pasid | Execute | Privileged]);
+      rig.dispose();
+    });
+
+    it('interrupts stay plain', () => {
       const rig = smallFabric({ fidelity });
       const seen = watch(rig);
       const { endpoint, memory } = rig.endpoints[0]!;
@@ -273,11 +335,30 @@ describe('tags', () => {
       ingress.release(tlp);
       rig.fabric.tlps.give(tlp);
     };
-    endpoint.read(rig.endpoints[1]!.bar, 2 ** 17, memory, 0, Data, new Outcomes(), 1);
-    rig.kernel.runUntil(1e9);
-    assert.equal(endpoint.outstandingReads, 768);
-    rig.kernel.run();
-    assert.equal(endpoint.outstandingReads, 0);
+    // All of them again once they are free.
+    for (let round = 0; round < 2; round++) {
+      endpoint.read(rig.endpoints[1]!.bar, 768 * 128, memory, 0, Data, new Outcomes(), 1);
+      endpoint.read(rig.endpoints[1]!.bar, 128, memory, 0, Data, new Outcomes(), 1);
+      rig.kernel.runUntil(rig.kernel.now + 1e9);
+      assert.equal(endpoint.outstandingReads, 768);
+      rig.kernel.run();
+      assert.equal(endpoint.outstandingReads, 0);
+    }
+    rig.dispose();
+  });
+
+  it('of 8 bits are no more in use once software has switched them off', () => {
+    const rig = smallFabric();
+    const { endpoint } = rig.endpoints[0]!;
+    set(endpoint.config, Pcie.DevCtl, DevCtl.MaxReadRequest, 0);
+    const seen = watch(rig);
+    for (const extended of [1, 0]) {
+      set(endpoint.config, Pcie.DevCtl, DevCtl.ExtendedTag, extended);
+      seen.length = 0;
+      assert.deepEqual(readPeer(rig, 64 * 128).statuses, [DmaStatus.Ok]);
+      const most = Math.max(...seen.map(({ tag }) => tag));
+      assert.equal(most < 32, extended === 0, `${most}`);
+    }
     rig.dispose();
   });
 });

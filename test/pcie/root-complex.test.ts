@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { bdf, dmaAddr, physAddr } from '#emu/base/units.ts';
-import { AcsBit } from '#emu/pcie/config-registers.ts';
+import { AcsBit, Header } from '#emu/pcie/config-registers.ts';
 import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';
 import { LinkCounter } from '#emu/pcie/link-counters.ts';
@@ -107,6 +107,48 @@ for (const fidelity of ['timed', 'functional'] as const satisfies Fidelity[]) {
     assert.equal(answer(one, root.configRead(bdf(a!.bus, 0, 0), 0x3c, 1)), 0x5a);
     one.kernel.run();
     assert.equal(one.fabric.tlps.inUse, 0);
+  });
+
+  test(`${fidelity}: host memory up to its end, aligned words for the doorbell, and nothing else`, () => {
+    const one = smallFabric({ fidelity });
+    const { endpoint, memory } = one.endpoints[2]!;
+    let interrupts = 0;
+    one.root.onInterrupt = () => {
+      interrupts++;
+    };
+    const end = DRAM + 2 ** 30;
+    /** Unsupported requests that a transfer leads to. */
+    const refusals = (isWrite: boolean, address: number, sizeBytes: number): number => {
+      const key = 'rc0.port1 unsupported-request';
+      const before = one.fabric.errors.get(key) ?? 0;
+      const to = dmaAddr(address);
+      if (isWrite) endpoint.write(to, sizeBytes, memory, 0, Data, null, 0);
+      else endpoint.read(to, sizeBytes, memory, 0, Data, new Outcomes(), 0);
+      one.kernel.run();
+      return (one.fabric.errors.get(key) ?? 0) - before;
+    };
+    for (const isWrite of [true, false]) {
+      assert.equal(refusals(isWrite, DRAM, 64), 0);
+      assert.equal(refusals(isWrite, end - 64, 64), 0);
+      assert.equal(refusals(isWrite, end, 4), 1);
+      assert.equal(refusals(isWrite, DRAM - 4, 4), 1);
+    }
+    assert.equal(refusals(true, DOORBELL + 4092, 4), 0);
+    assert.equal(interrupts, 1);
+    for (const [address, sizeBytes] of [
+      [DOORBELL, 2],
+      [DOORBELL, 8],
+      [DOORBELL + 2, 4],
+      [DOORBELL + 4096, 4],
+    ] as const) {
+      assert.equal(refusals(true, address, sizeBytes), 1, `${sizeBytes} at ${address}`);
+    }
+    assert.equal(refusals(false, DOORBELL, 4), 1);
+    assert.equal(interrupts, 1);
+    // A root port without Bus Master Enable passes no memory request up. [PCIE] 7.5.1.1.3
+    one.root.bridges[1]!.write(Header.Command, 2, 2);
+    assert.equal(refusals(true, DRAM, 64), 1);
+    assert.equal(refusals(false, DRAM, 64), 1);
   });
 
   test(`${fidelity}: registers inside the root complex are found before any window`, () => {

@@ -213,6 +213,46 @@ test('channels out of credits do not hold up others', () => {
   assert.deepEqual(stand.order([1, 1, 1, 0]), [1, 0, 1, 1]);
 });
 
+/** When each of a dozen writes of a traffic class leaves a port whose peer has room for two. */
+function sendTimes(isSplit: boolean, classes: readonly number[]): number[] {
+  const stand = new Stand(THREE, { ...LINK, propagationPs: 400_000, upperCredits: { PH: 2 } });
+  if (isSplit) stand.both(1, 1, 0b10);
+  const { fabric, kernel } = stand.one;
+  const times: number[] = [];
+  fabric.probe = {
+    sent: (port) => {
+      if (port === stand.port) times.push(kernel.now);
+    },
+    delivered: () => undefined,
+    refused: () => undefined,
+  };
+  for (const tc of classes) stand.port.send(stand.write(tc));
+  kernel.run();
+  assert.equal(fabric.tlps.inUse, 0);
+  return times;
+}
+
+test('a channel goes on as soon as its credits are back, as VC0 does when it is alone', () => {
+  const alone = sendTimes(false, new Array<number>(12).fill(0));
+  assert.deepEqual(sendTimes(true, new Array<number>(12).fill(1)), alone);
+  assert.ok((alone.at(-1) ?? 0) > 4_000_000, 'credits are what it waits for');
+});
+
+test('the port wakes for the first credits of any channel', () => {
+  const clock = new Float64Array(1);
+  const channels = new VirtualChannels(clock);
+  channels.open(1);
+  assert.equal(channels.nextDelayPs, -1);
+  channels.get(1)?.returns.push(300, 0, 1);
+  assert.equal(channels.nextDelayPs, 300);
+  channels.vc0.returns.push(500, 0, 1);
+  assert.equal(channels.nextDelayPs, 300);
+  clock[0] = 200;
+  channels.vc0.returns.clear();
+  channels.vc0.returns.push(50, 0, 1);
+  assert.equal(channels.nextDelayPs, 50);
+});
+
 test('any mapping gives a class to one channel at most', () => {
   const maps = fc.array(fc.tuple(fc.integer({ min: 0, max: 7 }), fc.integer({ min: 0, max: 255 })));
   fc.assert(

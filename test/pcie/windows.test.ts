@@ -7,12 +7,12 @@ import assert from 'node:assert/strict';
 import { describe, it, test } from 'node:test';
 import fc from 'fast-check';
 import { hi32, lo32, physAddr } from '#emu/base/units.ts';
-import { BridgeTable } from '#emu/pcie/bridge-table.ts';
+import { BridgeTable, inWindow } from '#emu/pcie/bridge-table.ts';
 import { addPcie } from '#emu/pcie/capabilities.ts';
 import { Header, PortType, Type1 } from '#emu/pcie/config-registers.ts';
 import { ConfigSpace } from '#emu/pcie/config-space.ts';
 import { DmaStatus } from '#emu/pcie/dma-status.ts';
-import { TlpKind } from '#emu/pcie/tlp.ts';
+import { Tlp, TlpKind } from '#emu/pcie/tlp.ts';
 import { MessageCode, MessageRouting } from '#emu/pcie/tlp-messages.ts';
 import { errorsOf, transfer } from '#test/support/peer-rig.ts';
 import {
@@ -219,6 +219,7 @@ test('memory windows are exact at both ends, whatever they are', () => {
         return config;
       });
       const table = new BridgeTable(bridges);
+      const tlp = new Tlp(0);
       const holds = (i: number, address: number): boolean => {
         const { low, size, high, span, mse } = windows[i]!;
         const isLow = address >= low * MiB && address < Math.max(low + size, 1) * MiB;
@@ -234,6 +235,11 @@ test('memory windows are exact at both ends, whatever they are', () => {
             windows.findIndex((_, i) => holds(i, address)),
             `${address}`,
           );
+          tlp.address = address;
+          assert.equal(table.find(tlp), table.findAddress(address), `a request at ${address}`);
+          for (const [i, config] of bridges.entries()) {
+            assert.equal(inWindow(config, address), holds(i, address), `window ${i}, ${address}`);
+          }
         }
       }
     }),
