@@ -3,7 +3,9 @@
  * [EDU]
  * @module
  */
+
 import { usage } from '#emu/base/errors.ts';
+import { checkKeys, type KeysOf } from '#emu/base/known-keys.ts';
 import { ns } from '#emu/base/units.ts';
 import type { DeviceSpec } from '#emu/pcie/device-spec.ts';
 import { EduModel } from './model/edu-model.ts';
@@ -19,8 +21,11 @@ export interface EduOptions {
   readonly multiplyPs?: number;
 }
 
+const KEYS: KeysOf<EduOptions> = { name: true, dmaMaskBits: true, multiplyPs: true };
+
 /** An `edu` device for a topology. @throws USAGE */
 export function edu(options: EduOptions = {}): DeviceSpec {
+  checkKeys('edu', options, KEYS);
   const { name, dmaMaskBits = DMA_MASK_BITS, multiplyPs = ns(10) } = options;
   if (!Number.isInteger(dmaMaskBits) || dmaMaskBits < 1 || dmaMaskBits > MAX_DMA_MASK_BITS) {
     const expected = `an integer from 1 to ${MAX_DMA_MASK_BITS}`;

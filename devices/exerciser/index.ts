@@ -2,8 +2,10 @@
  * The exerciser: a device that sends what it is told to, for scenarios about the fabric itself. [PCIE] 2.2
  * @module
  */
+
 import { DEFAULT_MEMORY_BYTES } from '#devices/exerciser/spec.ts';
 import { usage } from '#emu/base/errors.ts';
+import { checkKeys, type KeysOf } from '#emu/base/known-keys.ts';
 import type { Machine } from '#emu/host/machine.ts';
 import type { DeviceSpec } from '#emu/pcie/device-spec.ts';
 import type { Pending } from '#emu/sim/pending.ts';
@@ -15,8 +17,19 @@ export { ExerciserModel, type ExerciserOptions } from './model/exerciser-model.t
 const LEAST_BYTES = 4096;
 const MOST_BYTES: number = 2 ** 30;
 
+const KEYS: KeysOf<ExerciserOptions> = {
+  name: true,
+  memoryBytes: true,
+  maxPayloadBytes: true,
+  tags: true,
+  tagQuarantine: true,
+  completerLatencyPs: true,
+  tenBitCompleter: true,
+};
+
 /** An exerciser for a topology. @throws USAGE */
 export function exerciser(options: ExerciserOptions = {}): DeviceSpec {
+  checkKeys('exerciser', options, KEYS);
   const { name, memoryBytes = DEFAULT_MEMORY_BYTES } = options;
   const isPower = Number.isInteger(memoryBytes) && (memoryBytes & (memoryBytes - 1)) === 0;
   if (!isPower || memoryBytes < LEAST_BYTES || memoryBytes > MOST_BYTES) {

@@ -3,7 +3,9 @@
  * [AMDGPU]
  * @module
  */
+
 import { usage } from '#emu/base/errors.ts';
+import { checkKeys, type KeysOf } from '#emu/base/known-keys.ts';
 import { ns } from '#emu/base/units.ts';
 import type { DeviceSpec } from '#emu/pcie/device-spec.ts';
 import type { EngineTiming } from './model/engine.ts';
@@ -37,8 +39,11 @@ const DEFAULT_VRAM_BYTES: number = 2 ** 30;
 const ENGINE: EngineTiming = { packetPs: ns(20), pieces: 16, pieceBytes: 8192 };
 const VRAM: VramTiming = { latencyPs: ns(250), bytesPerSecond: 800e9 };
 
+const KEYS: KeysOf<GpuOptions> = { name: true, vramBytes: true, timing: true };
+
 /** A GPU for a topology. @throws USAGE */
 export function gpu(options: GpuOptions = {}): DeviceSpec {
+  checkKeys('gpu', options, KEYS);
   const { name, vramBytes = DEFAULT_VRAM_BYTES, timing = {} } = options;
   const engine = { ...ENGINE, ...timing.engine };
   const vram = { ...VRAM, ...timing.vram };

@@ -4,7 +4,7 @@
  */
 
 import { usage } from '#emu/base/errors.ts';
-import { nearestName } from '#emu/scenario/nearest-name.ts';
+import { nearestName } from '#emu/base/nearest-name.ts';
 import type { Bench, BenchResult } from './bench/bench.ts';
 import { dmaBench } from './bench/dma-bench.ts';
 import { fabricBench } from './bench/fabric-bench.ts';

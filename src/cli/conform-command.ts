@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { usage } from '#emu/base/errors.ts';
-import { nearestName } from '#emu/scenario/nearest-name.ts';
+import { nearestName } from '#emu/base/nearest-name.ts';
 import { colors as pc } from './colors.ts';
 import { conformList, type VectorResult } from './conform/list-conformance.ts';
 import { listVectors, type VectorOutcome, type VectorRange } from './conform/list-vectors.ts';

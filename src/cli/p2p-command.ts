@@ -3,8 +3,8 @@
  * @module
  */
 import { usage } from '#emu/base/errors.ts';
+import { nearestName } from '#emu/base/nearest-name.ts';
 import { type Machine, MachinePlan } from '#emu/host/machine.ts';
-import { nearestName } from '#emu/scenario/nearest-name.ts';
 import { readParams } from '#emu/scenario/param-values.ts';
 import type { Scenario } from '#emu/scenario/scenario.ts';
 import { undisturbed } from './disturbance.ts';

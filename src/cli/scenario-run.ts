@@ -3,7 +3,7 @@
  * @module
  */
 import { performance } from 'node:perf_hooks';
-import { EmuError } from '#emu/base/errors.ts';
+import { EmuError, usage } from '#emu/base/errors.ts';
 import { type Machine, MachinePlan } from '#emu/host/machine.ts';
 import type { ParamValue } from '#emu/scenario/param.ts';
 import { readParams } from '#emu/scenario/param-values.ts';
@@ -167,5 +167,12 @@ export class ScenarioRun {
 
 /** Plans by name, whichever form the topology has. */
 function plansOf(topology: Topology): Readonly<Record<string, MachinePlan>> {
-  return topology instanceof MachinePlan ? { machine: topology } : topology;
+  if (topology instanceof MachinePlan) return { machine: topology };
+  const plans: readonly unknown[] =
+    typeof topology === 'object' && topology !== null ? Object.values(topology) : [];
+  if (plans.length > 0 && plans.every((plan) => plan instanceof MachinePlan)) return topology;
+  const got = plans.length > 0 ? 'an object of something else' : String(topology);
+  throw usage(`topology: expected machine(...) or several by name, got ${got}`, {
+    key: 'topology',
+  });
 }

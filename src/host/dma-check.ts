@@ -2,6 +2,7 @@
  * Refuses ways to make memory accessible to devices that a machine cannot have.
  * @module
  */
+import { checkKeys } from '#emu/base/known-keys.ts';
 import { DEFAULT_POOL_BYTES, MAX_BOUNCE_BYTES } from '#emu/dma/bounce-pool.ts';
 import {
   type DeviceDmaSpec,
@@ -11,6 +12,7 @@ import {
 } from './machine-spec.ts';
 import { physicalMap } from './physical-map.ts';
 import { checkSize, expected, formatSize } from './spec-fields.ts';
+import { DMA_KEYS } from './spec-keys.ts';
 
 const FOUR_GIB = 2 ** 32;
 
@@ -19,6 +21,7 @@ export function checkDma(spec: MachineSpec): void {
   const { dma } = spec;
   if (dma === undefined) return;
   if (dma === null || typeof dma !== 'object') throw expected('dma', 'a specification object', dma);
+  checkKeys('dma', dma, DMA_KEYS);
   const { provider = 'auto', bounceBytes, forceBounce } = dma;
   if (!DMA_PROVIDERS.includes(provider)) {
     throw expected('dma.provider', `one of ${DMA_PROVIDERS.join(', ')}`, provider);

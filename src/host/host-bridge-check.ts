@@ -3,7 +3,9 @@
  * memory, the doorbell or one another.
  * @module
  */
+
 import { type EmuError, usage } from '#emu/base/errors.ts';
+import { checkKeys } from '#emu/base/known-keys.ts';
 import { ADDR_LIMIT, hex } from '#emu/base/units.ts';
 import type { CpuIdentity, HostBridgeRule } from '#emu/dma/host-bridge-list.ts';
 import {
@@ -17,6 +19,7 @@ import {
 } from './machine-spec.ts';
 import { MAX_HOST_BRIDGES, physicalMap } from './physical-map.ts';
 import { checkCount, checkName, expected } from './spec-fields.ts';
+import { HOST_BRIDGE_KEYS } from './spec-keys.ts';
 
 const MiB = 2 ** 20;
 const FOUR_GIB = 2 ** 32;
@@ -55,6 +58,7 @@ function checkRootPorts(key: string, ports: unknown): void {
 function checkBridge(bridge: HostBridgeSpec, index: number, names: Set<string>): void {
   const at = `hostBridges[${index}]`;
   if (bridge === null || typeof bridge !== 'object') throw expected(at, 'a host bridge', bridge);
+  checkKeys(at, bridge, HOST_BRIDGE_KEYS);
   checkName(`${at}.name`, bridge.name);
   const name = hostBridgeName(bridge, index);
   if (names.has(name)) throw expected(`${at}.name`, 'a name no other host bridge has', name);

@@ -4,10 +4,11 @@
  * @module
  */
 import { usage } from '#emu/base/errors.ts';
+import { checkKeys } from '#emu/base/known-keys.ts';
 import { hex } from '#emu/base/units.ts';
 import { FlushPolicy } from '#emu/dma/flush-queue.ts';
 import { ACS_ENHANCED } from '#emu/pcie/config-registers.ts';
-import { checkLink } from '#emu/pcie/link.ts';
+import { checkLink, type LinkSpec } from '#emu/pcie/link.ts';
 import { checkPeerPolicy } from '#emu/pcie/peer-policy.ts';
 import { checkPeerReadTable } from '#emu/pcie/peer-reads.ts';
 import { checkDma } from './dma-check.ts';
@@ -40,6 +41,20 @@ import {
   isPowerOfTwo,
 } from './spec-fields.ts';
 
+import {
+  CHANNELS_KEYS,
+  CREDITS_KEYS,
+  FUNCTIONS_KEYS,
+  HOTPLUG_KEYS,
+  IOMMU_KEYS,
+  LINK_KEYS,
+  MACHINE_KEYS,
+  MEMORY_KEYS,
+  PEER_RULE_KEYS,
+  PORT_KEYS,
+  SWITCH_KEYS,
+} from './spec-keys.ts';
+
 const MiB = 2 ** 20;
 const GiB = 2 ** 30;
 /** With the upstream port, as many as an egress vector of 32 bits names. [PCIE] 7.7.11.4 */
@@ -55,6 +70,7 @@ export function checkMachine(spec: MachineSpec): void {
   if (spec === null || typeof spec !== 'object') {
     throw expected('machine', 'a specification object', spec);
   }
+  checkKeys('machine', spec, MACHINE_KEYS);
   checkName('name', spec.name);
   checkMemory(spec);
   checkSizes(spec);
@@ -73,6 +89,7 @@ export function checkMachine(spec: MachineSpec): void {
 }
 
 function checkMemory({ memory = {} }: MachineSpec): void {
+  checkKeys('memory', memory, MEMORY_KEYS);
   const { sizeBytes, latencyPs, bytesPerSecond } = memory;
   checkSize('memory.sizeBytes', sizeBytes, MiB, MAX_DRAM_BYTES, 'a multiple of 1 MiB');
   checkTime('memory.latencyPs', latencyPs);
@@ -82,11 +99,15 @@ function checkMemory({ memory = {} }: MachineSpec): void {
 }
 
 function checkFlush({ iommu }: MachineSpec): void {
-  const { reserveWindows } = typeof iommu === 'object' && iommu !== null ? iommu : {};
+  if (iommu === undefined || typeof iommu === 'boolean') return;
+  if (iommu === null || typeof iommu !== 'object') {
+    throw expected('iommu', 'true, false or an options object', iommu);
+  }
+  checkKeys('iommu', iommu, IOMMU_KEYS);
+  const { reserveWindows, flush } = iommu;
   if (reserveWindows !== undefined && typeof reserveWindows !== 'boolean') {
     throw expected('iommu.reserveWindows', 'true or false', reserveWindows);
   }
-  const flush = typeof iommu === 'object' && iommu !== null ? iommu.flush : undefined;
   const policies: readonly unknown[] = Object.values(FlushPolicy);
   if (flush === undefined || policies.includes(flush)) return;
   throw expected('iommu.flush', policies.join(' or '), flush);
@@ -133,6 +154,7 @@ function checkPeers(spec: MachineSpec): void {
   for (const [i, rule] of asRules(rules).entries()) {
     const where = Array.isArray(rules) ? `peerForwarding[${i}]` : 'peerForwarding';
     if (rule === null || typeof rule !== 'object') throw expected(where, 'a rule', rule);
+    checkKeys(where, rule, PEER_RULE_KEYS);
     for (const key of ['from', 'to'] as const) checkPorts(`${where}.${key}`, rule[key], count);
     checkPeerPolicy(rule, where);
   }
@@ -159,12 +181,13 @@ class TreeCheck {
     for (const [i, port] of ports.entries()) {
       const at = `${where}[${i}]`;
       if (port === null || typeof port !== 'object') throw expected(at, 'a port', port);
+      checkKeys(at, port, PORT_KEYS);
       checkName(`${at}.name`, port.name);
       if (port.name !== undefined && siblings.has(port.name)) {
         throw expected(`${at}.name`, 'a name no other port beside it has', port.name);
       }
       siblings.add(port.name ?? '');
-      if (port.link !== undefined) checkLink(port.link, `${at}.link`);
+      if (port.link !== undefined) checkPortLink(port.link, `${at}.link`);
       checkAcs(`${at}.acs`, port.acs);
       checkAcs(`${at}.acsCapable`, port.acsCapable);
       checkHotPlug(`${at}.hotplug`, port.hotplug);
@@ -198,7 +221,9 @@ class TreeCheck {
     if (isSwitch(plug)) this.#switch(plug, at);
   }
 
-  #functions({ functions, ari }: MultiFunctionSpec, at: string): void {
+  #functions(spec: MultiFunctionSpec, at: string): void {
+    checkKeys(at, spec, FUNCTIONS_KEYS);
+    const { functions, ari } = spec;
     if (!Array.isArray(functions) || functions.length === 0) {
       throw expected(`${at}.functions`, 'an array of at least one device', functions);
     }
@@ -222,6 +247,7 @@ class TreeCheck {
   }
 
   #switch(spec: SwitchSpec, at: string): void {
+    checkKeys(at, spec, SWITCH_KEYS);
     if (!Array.isArray(spec.ports) || spec.ports.length === 0) {
       throw expected(`${at}.ports`, `1 to ${MAX_SWITCH_PORTS} downstream ports`, spec.ports);
     }
@@ -234,6 +260,17 @@ class TreeCheck {
 const isPlug = (plug: Plug): boolean => isSwitch(plug) || isMultiFunction(plug) || isDevice(plug);
 const isDevice = (plug: Plug): boolean => 'build' in plug && typeof plug.build === 'function';
 const labelOf = (plug: Plug): string => plug?.name ?? plug?.kind ?? String(plug);
+
+function checkPortLink(link: LinkSpec, at: string): void {
+  checkKeys(at, link, LINK_KEYS);
+  const { virtualChannels, upperCredits, lowerCredits } = link;
+  if (virtualChannels !== undefined)
+    checkKeys(`${at}.virtualChannels`, virtualChannels, CHANNELS_KEYS);
+  if (upperCredits !== undefined) checkKeys(`${at}.upperCredits`, upperCredits, CREDITS_KEYS);
+  if (lowerCredits !== undefined) checkKeys(`${at}.lowerCredits`, lowerCredits, CREDITS_KEYS);
+  checkLink(link, at);
+}
+
 function checkAcs(key: string, policy: AcsPolicy | undefined): void {
   if (policy === undefined || policy === 'linux' || policy === 'off') return;
   if (Number.isInteger(policy) && (policy & ~ACS_BITS) === 0) return;
@@ -245,6 +282,7 @@ function checkHotPlug(key: string, hotplug: PortSpec['hotplug']): void {
   if (hotplug === null || typeof hotplug !== 'object') {
     throw expected(key, 'true, false or the room for devices', hotplug);
   }
+  checkKeys(key, hotplug, HOTPLUG_KEYS);
   const { buses, lowBytes, highBytes } = hotplug;
   if (buses !== undefined && !(Number.isInteger(buses) && buses >= 1 && buses <= MAX_BUSES)) {
     throw expected(`${key}.buses`, `1 to ${MAX_BUSES} bus numbers`, buses);

@@ -77,6 +77,7 @@ export class Injector implements Target {
   /** Arms a fault; of several that match the first decides. Returns how often it has happened. @throws USAGE */
   add(injection: Injection): () => number {
     const { nth = 1, count = 1, kind, effect, delayPs = 0 } = injection;
+    this.#check(injection);
     if (!(nth >= 1)) throw usage(`injection.nth: expected 1 or more, got ${nth}`);
     if (!(count >= 1)) throw usage(`injection.count: expected 1 or more, got ${count}`);
     if (kind !== undefined && !TLP_NAMES.includes(kind)) {
@@ -88,6 +89,17 @@ export class Injector implements Target {
     const armed: Armed = { injection, first: nth, last: nth + count - 1, seen: 0, applied: 0 };
     this.#armed.push(armed);
     return () => armed.applied;
+  }
+
+  #check({ effect, port }: Injection): void {
+    const effects: readonly unknown[] = Object.values(Effect);
+    if (!effects.includes(effect)) {
+      throw usage(`injection.effect: expected one of ${effects.join(', ')}, got ${String(effect)}`);
+    }
+    const { errorSites } = this.#fabric;
+    if (port !== undefined && errorSites.size > 0 && !errorSites.has(port)) {
+      throw usage(`injection.port: expected the path of a port, got '${port}'`);
+    }
   }
 
   /** Forgets all faults that have not happened. */

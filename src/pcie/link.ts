@@ -83,6 +83,10 @@ export function checkLink(link: LinkSpec, where: string): void {
   if (!Number.isInteger(propagation) || propagation < 0 || propagation > 1e9) {
     throw usage(`${where}: propagationPs must be an integer of 0 to 1e9; got ${propagation}`);
   }
+  const { overheads = false } = link;
+  if (typeof overheads !== 'boolean' && overheads !== 'eager') {
+    throw usage(`${where}: overheads must be true, false or 'eager'; got ${String(overheads)}`);
+  }
   const errors = link.bitErrorRate ?? 0;
   if (!(errors >= 0 && errors <= MAX_BIT_ERROR_RATE)) {
     throw usage(`${where}: bitErrorRate must be 0 to ${MAX_BIT_ERROR_RATE}; got ${errors}`);

@@ -3,7 +3,7 @@
  * @module
  */
 import { usage } from '#emu/base/errors.ts';
-import { nearestName } from './nearest-name.ts';
+import { nearestName } from '#emu/base/nearest-name.ts';
 import type { ParamSet, ParamValue, ParamValues } from './param.ts';
 
 /** Values by key, defaults where nothing is assigned; the last of several assignments of a key counts. @throws USAGE */

@@ -75,7 +75,7 @@ test('granule, boundary mask and longest segment are obeyed', () => {
           {
             ...ONE,
             in: [HOST, { kind: 'host', addr: '0x100000', len: 65536 }],
-            expect: { error: 'x' },
+            expect: { error: 'EIO' },
             ...overrides,
           },
         ],
@@ -138,8 +138,10 @@ const BAD: readonly (readonly [content: unknown, complaint: RegExp])[] = [
     /in\[0\]\.addr: expected a non-negative/,
   ],
   [{ vectors: [{ ...ONE, in: [{ ...HOST, addr: 2 ** 52 }] }] }, /addr: expected an end of at most/],
+  [{ vectors: [{ ...ONE, granul: 4096 }] }, /vectors\[0\]: expected only id, .*, got "granul"/],
+  [{ vectors: [{ ...ONE, expect: { error: 'EFOO' } }] }, /error: expected one of .*got "EFOO"/],
   [{ vectors: [{ ...ONE, expect: 3 }] }, /expect: expected an object, got 3/],
-  [{ vectors: [{ ...ONE, expect: { error: 5 } }] }, /error: expected a name/],
+  [{ vectors: [{ ...ONE, expect: { error: 5 } }] }, /error: expected one of EREMOTEIO, /],
   [{ vectors: [{ ...ONE, expect: { iovaBytes: 0 } }] }, /ranges: expected an array, got nothing/],
   [
     { vectors: [{ ...ONE, expect: { iovaBytes: 0, ranges: [{ bus: 1, len: 1 }] } }] },

@@ -93,6 +93,8 @@ test('what is wrong with a file is told by place, in one line', async () => {
     [{ workload: { type: 'stream', op: 'write', sizeBytes: 0 } }, /sizeBytes: .*got 0/],
     [{ quantity: { name: 'latency', unit: 'ns' } }, /x: quantity: .*got 'latency'/],
     [{ tolerance: { percent: -1 } }, /tolerance/],
+    [{ tolerance: { from: 9, to: 3 } }, /tolerance/],
+    [{ expected: 0 }, /expected: expected another number than 0; got 0/],
     [{ expected: 'much' }, /expected: .*got "much"/],
   ];
   for (const [change, message] of cases) {

@@ -6,6 +6,7 @@
 import { CLASS_CODE, DOORBELL_SIZE, DOORBELLS_AT, MIN_PAGE_SIZE } from '#devices/nvme/spec.ts';
 import { SglSupport } from '#devices/nvme/spec-identify.ts';
 import { usage } from '#emu/base/errors.ts';
+import { checkKeys, type KeysOf } from '#emu/base/known-keys.ts';
 import { alignUp, PAGE_SIZE } from '#emu/base/units.ts';
 import type { BlockStore } from '#emu/memory/block-store.ts';
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
@@ -76,8 +77,29 @@ interface Checked {
   readonly timing: NvmeTiming;
 }
 
+const KEYS: KeysOf<NvmeOptions> = {
+  name: true,
+  store: true,
+  queues: true,
+  maxQueueEntries: true,
+  maxTransferBytes: true,
+  sgl: true,
+  timing: true,
+  serial: true,
+  model: true,
+  prefetchable: true,
+  maxPayloadBytes: true,
+};
+
 /** Fills in defaults. @throws USAGE */
 export function checkOptions(options: NvmeOptions): Checked {
+  checkKeys('nvme', options, KEYS);
+  const { store } = options;
+  if (typeof store !== 'function' && (typeof store !== 'object' || store === null)) {
+    throw usage(
+      `nvme store: expected a BlockStore or a function that makes one, got ${String(store)}`,
+    );
+  }
   const { queues = 16, maxQueueEntries = 1024, maxTransferBytes = MIB } = options;
   integer('queues', queues, 1, 1023);
   integer('maxQueueEntries', maxQueueEntries, 2, 65536);

@@ -39,18 +39,21 @@ const VECTOR_LIMIT = 2 ** 50;
 const DEFAULT_BOUNDARY_MASK = 0xffff_ffff;
 const MAX_GRANULE = 2 ** 30;
 
+const VECTOR_KEYS = ['id', 'granule', 'boundaryMask', 'maxSegment', 'in', 'expect', 'note'];
+const REFUSALS = ['EREMOTEIO', 'ENOMEM', 'EINVAL', 'EIO', 'EPERM', 'ENODEV', 'EOPNOTSUPP'];
+
 type Fields = Readonly<Record<string, unknown>>;
 
 /** The vectors of a parsed JSON file. @throws USAGE that names the place, what was expected and what was got */
 export function listVectors(json: unknown): readonly ListVector[] {
-  const { vectors } = fields(json, 'the file');
+  const { vectors } = fields(json, 'the file', ['vectors']);
   const list = arrayOf(vectors, 'vectors');
   if (list.length === 0) throw wrong('vectors', 'at least one vector', vectors);
   return list.map((each, i) => vector(each, `vectors[${i}]`));
 }
 
 function vector(json: unknown, at: string): ListVector {
-  const source = fields(json, at);
+  const source = fields(json, at, VECTOR_KEYS);
   const { id } = source;
   if (typeof id !== 'string' && typeof id !== 'number') {
     throw wrong(`${at}.id`, 'a string or a number', id);
@@ -73,7 +76,7 @@ function vector(json: unknown, at: string): ListVector {
 }
 
 function segment(json: unknown, at: string): VectorSegment {
-  const { kind, addr, len } = fields(json, at);
+  const { kind, addr, len } = fields(json, at, ['kind', 'addr', 'len']);
   const known = KINDS.find((each) => each === kind);
   if (known === undefined) throw wrong(`${at}.kind`, `one of ${KINDS.join(', ')}`, kind);
   const start = number(addr, `${at}.addr`);
@@ -84,10 +87,11 @@ function segment(json: unknown, at: string): VectorSegment {
 }
 
 function outcome(json: unknown, at: string): VectorOutcome {
-  const { error, iovaBytes, ranges } = fields(json, at);
+  const { error, iovaBytes, ranges } = fields(json, at, ['error', 'iovaBytes', 'ranges']);
   if (error !== undefined) {
-    if (typeof error !== 'string') throw wrong(`${at}.error`, 'a name such as EREMOTEIO', error);
-    return { error: error.replace(/^-/, '') };
+    const name = typeof error === 'string' ? error.replace(/^-/, '') : '';
+    if (REFUSALS.includes(name)) return { error: name };
+    throw wrong(`${at}.error`, `one of ${REFUSALS.join(', ')}`, error);
   }
   return {
     iovaBytes: number(iovaBytes, `${at}.iovaBytes`),
@@ -96,7 +100,7 @@ function outcome(json: unknown, at: string): VectorOutcome {
 }
 
 function range(json: unknown, at: string): VectorRange {
-  const { bus, iovaOffset, addr, len } = fields(json, at);
+  const { bus, iovaOffset, addr, len } = fields(json, at, ['bus', 'iovaOffset', 'addr', 'len']);
   if (bus !== undefined && typeof bus !== 'boolean') throw wrong(`${at}.bus`, 'a boolean', bus);
   const length = number(len, `${at}.len`);
   return bus === true
@@ -104,9 +108,14 @@ function range(json: unknown, at: string): VectorRange {
     : { bus: false, iovaOffset: number(iovaOffset, `${at}.iovaOffset`), len: length };
 }
 
-function fields(json: unknown, at: string): Fields {
-  if (typeof json === 'object' && json !== null && !Array.isArray(json)) return { ...json };
-  throw wrong(at, 'an object', json);
+function fields(json: unknown, at: string, keys: readonly string[]): Fields {
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) {
+    throw wrong(at, 'an object', json);
+  }
+  for (const key of Object.keys(json)) {
+    if (!keys.includes(key)) throw wrong(at, `only ${keys.join(', ')}`, key);
+  }
+  return { ...json };
 }
 
 function arrayOf(json: unknown, at: string): readonly unknown[] {

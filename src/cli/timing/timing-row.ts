@@ -129,7 +129,9 @@ const quantity = z.discriminatedUnion('name', [
 const tolerance = z.union([
   z.strictObject({ percent: z.number().min(0) }),
   z.strictObject({ absolute: z.number().min(0) }),
-  z.strictObject({ from: z.number(), to: z.number() }),
+  z
+    .strictObject({ from: z.number(), to: z.number() })
+    .refine(({ from, to }) => from <= to, 'expected from to be at most to'),
 ]);
 
 const row = z.strictObject({
@@ -146,10 +148,18 @@ const row = z.strictObject({
   against: z
     .strictObject({ how: z.enum(['difference', 'ratio']), machine: machine.partial() })
     .optional(),
-  expected: z.number(),
+  expected: z.number().refine((value) => value !== 0, 'expected another number than 0'),
   tolerance,
 });
-const file = z.strictObject({ rows: z.array(row).min(1) });
+const file = z.strictObject({
+  rows: z
+    .array(row)
+    .min(1)
+    .refine(
+      (rows) => new Set(rows.map(({ id }) => id)).size === rows.length,
+      'expected ids used once',
+    ),
+});
 
 export type TimingMachine = z.infer<typeof machine>;
 export type TimingWorkload = z.infer<typeof workload>;

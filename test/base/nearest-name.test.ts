@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { editDistance, nearestName } from '#emu/scenario/nearest-name.ts';
+import { editDistance, nearestName } from '#emu/base/nearest-name.ts';
 
 const NAMES = ['input', 'route', 'blockSize', 'queueDepth', 'gen', 'width'];
 
