@@ -34,8 +34,8 @@ const refused: readonly (readonly [importer: string, specifier: string])[] = [
   ['src/base/units.ts', '#emu/sim/kernel.ts'],
   ['src/sim/kernel.ts', '#emu/memory/arena.ts'],
   ['src/memory/arena.ts', '#emu/sim/kernel.ts'],
-  ['src/pcie/port.ts', '#emu/iommu/iommu.ts'],
-  ['src/pcie/port.ts', 'node:fs'],
+  ['src/pcie/link/port.ts', '#emu/iommu/iommu.ts'],
+  ['src/pcie/link/port.ts', 'node:fs'],
   ['src/host/machine.ts', 'eventemitter3'],
   ['src/scenario/scenario.ts', '#devices/nvme/index.ts'],
   ['src/index.ts', '#emu/cli/main.ts'],
@@ -58,7 +58,7 @@ for (const [importer, specifier] of refused) {
 
 const allowed: readonly (readonly [importer: string, specifier: string])[] = [
   ['src/sim/kernel.ts', './wheel.ts'],
-  ['src/pcie/port.ts', '#emu/sim/kernel.ts'],
+  ['src/pcie/link/port.ts', '#emu/sim/kernel.ts'],
   ['devices/nvme/model/queue.ts', '#devices/nvme/spec.ts'],
   ['devices/nvme/index.ts', './driver/open.ts'],
   ['devices/nvme/driver/queue.ts', '#emu/host/machine.ts'],

@@ -7,7 +7,7 @@ import { DEFAULT_MEMORY_BYTES } from '#devices/exerciser/spec.ts';
 import { usage } from '#emu/base/errors.ts';
 import { checkKeys, type KeysOf } from '#emu/base/known-keys.ts';
 import type { Machine } from '#emu/host/machine.ts';
-import type { DeviceSpec } from '#emu/pcie/device-spec.ts';
+import type { DeviceSpec } from '#emu/pcie/endpoint/device-spec.ts';
 import type { Pending } from '#emu/sim/pending.ts';
 import type { Process } from '#emu/sim/process.ts';
 import { ExerciserModel, type ExerciserOptions } from './model/exerciser-model.ts';

@@ -7,7 +7,7 @@
 import { usage } from '#emu/base/errors.ts';
 import { checkKeys, type KeysOf } from '#emu/base/known-keys.ts';
 import { ns } from '#emu/base/units.ts';
-import type { DeviceSpec } from '#emu/pcie/device-spec.ts';
+import type { DeviceSpec } from '#emu/pcie/endpoint/device-spec.ts';
 import type { EngineTiming } from './model/engine.ts';
 import { GpuModel } from './model/gpu-model.ts';
 import type { VramTiming } from './model/vram-port.ts';

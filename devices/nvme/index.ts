@@ -2,7 +2,7 @@
  * The NVMe drive: what a topology names, and what host software opens. [NVME] 2.0
  * @module
  */
-import type { DeviceSpec } from '#emu/pcie/device-spec.ts';
+import type { DeviceSpec } from '#emu/pcie/endpoint/device-spec.ts';
 import { buildDrive, checkOptions, type NvmeOptions } from './model/drive-spec.ts';
 
 export type { DescriptorCounts } from './driver/dispatcher.ts';

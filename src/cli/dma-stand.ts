@@ -4,9 +4,14 @@
  * @module
  */
 import { type Bdf, bdf, lo32, offsetBy, type PhysAddr, physAddr } from '#emu/base/units.ts';
-import type { DmaHost } from '#emu/dma/dma-provider.ts';
-import type { Reserved } from '#emu/dma/iova-allocator.ts';
-import type { AddressWindow, HostBridgeView, PciFunctionView, PciView } from '#emu/dma/pci-view.ts';
+import type { Reserved } from '#emu/dma/iova/iova-allocator.ts';
+import type {
+  AddressWindow,
+  HostBridgeView,
+  PciFunctionView,
+  PciView,
+} from '#emu/dma/p2p/pci-view.ts';
+import type { DmaHost } from '#emu/dma/providers/dma-provider.ts';
 import { Iommu } from '#emu/iommu/iommu.ts';
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
 import { Kernel } from '#emu/sim/kernel.ts';

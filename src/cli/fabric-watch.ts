@@ -5,9 +5,9 @@
  */
 import type { LinkReport } from '#emu/host/link-report.ts';
 import type { Machine } from '#emu/host/machine.ts';
-import { Purpose } from '#emu/pcie/dma-status.ts';
 import type { FabricError } from '#emu/pcie/fabric.ts';
-import { isMemory, type Tlp, TlpKind } from '#emu/pcie/tlp.ts';
+import { Purpose } from '#emu/pcie/tlp/dma-status.ts';
+import { isMemory, type Tlp, TlpKind } from '#emu/pcie/tlp/tlp.ts';
 
 /** A refusal: the component and why. */
 export interface Refusal {

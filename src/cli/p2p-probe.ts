@@ -4,12 +4,12 @@
  * @module
  */
 import { type DmaAddr, dmaAddr, hex, offsetBy } from '#emu/base/units.ts';
-import { DmaFlag } from '#emu/dma/dma-range-list.ts';
+import { DmaFlag } from '#emu/dma/lists/dma-range-list.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import { Direction, type DmaMapping, isRefusal, MapType } from '#emu/dma/mapping.ts';
-import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
 import type { Machine } from '#emu/host/machine.ts';
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
-import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
+import { DmaStatus, Purpose } from '#emu/pcie/tlp/dma-status.ts';
 import { type Process, wait } from '#emu/sim/process.ts';
 import { FabricWatch, type Refusal } from './fabric-watch.ts';
 

@@ -5,7 +5,7 @@
  */
 import { type Bdf, formatBdf, hex } from '#emu/base/units.ts';
 import type { MapType } from '#emu/dma/mapping.ts';
-import { explainP2p, HopRole, type P2pHop } from '#emu/dma/p2p-explain.ts';
+import { explainP2p, HopRole, type P2pHop } from '#emu/dma/p2p/p2p-explain.ts';
 import type { Machine } from '#emu/host/machine.ts';
 import { hostBridgeName, hostBridgesOf } from '#emu/host/machine-spec.ts';
 import type { ResultError } from '#emu/scenario/result.ts';

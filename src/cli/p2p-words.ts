@@ -5,8 +5,8 @@
  */
 import { type Bdf, formatBdf, hex } from '#emu/base/units.ts';
 import { MapType } from '#emu/dma/mapping.ts';
-import { HopRole, type P2pExplanation, type P2pHop } from '#emu/dma/p2p-explain.ts';
-import { AcsBit } from '#emu/pcie/config-registers.ts';
+import { HopRole, type P2pExplanation, type P2pHop } from '#emu/dma/p2p/p2p-explain.ts';
+import { AcsBit } from '#emu/pcie/config/config-registers.ts';
 import type { ProbeResult } from './p2p-probe.ts';
 
 /** The pair and machine that is spoken of. */

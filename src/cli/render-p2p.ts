@@ -4,7 +4,7 @@
  */
 
 import { MapType } from '#emu/dma/mapping.ts';
-import { HopRole } from '#emu/dma/p2p-explain.ts';
+import { HopRole } from '#emu/dma/p2p/p2p-explain.ts';
 import { colors as pc } from './colors.ts';
 import type { ProbeTransfer } from './p2p-probe.ts';
 import type { P2pReport, PathEntry, ProbeEntry } from './p2p-report.ts';

@@ -5,11 +5,11 @@
  * @module
  */
 import { usage } from '#emu/base/errors.ts';
+import type { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
+import type { DmaDomain } from '#emu/dma/providers/dma-provider.ts';
 import { checkAttrs, DmaAttr, NOT_MAINTAINED } from './dma-attr.ts';
-import type { DmaDomain } from './dma-provider.ts';
 import type { DmaTraits } from './dma-traits.ts';
 import { Direction, type MapRefusal, MapType } from './mapping.ts';
-import type { PhyRangeList } from './phy-range-list.ts';
 
 /** @throws USAGE for no direction, or attributes that no mapping has */
 export function checkCall(what: string, direction: Direction, attrs: number): void {

@@ -5,20 +5,23 @@
  */
 import { type EmuError, usage } from '#emu/base/errors.ts';
 import { type Bdf, type DmaAddr, formatBdf, type PhysAddr } from '#emu/base/units.ts';
-import type { Kernel } from '#emu/sim/kernel.ts';
-import type { Pending } from '#emu/sim/pending.ts';
-import { admission, checkCall, maintainedBytes } from './admission.ts';
-import { ByteSet } from './byte-set.ts';
-import type { CheckerClass } from './checker-class.ts';
+import { ByteSet } from '#emu/dma/checker/byte-set.ts';
+import type { CheckerClass } from '#emu/dma/checker/checker-class.ts';
+import { misuse } from '#emu/dma/checker/dma-misuse.ts';
+import { claimFault, type MappingClaim, syncFault } from '#emu/dma/checker/mapping-claim.ts';
+import type { MappingWatch } from '#emu/dma/checker/mapping-watch.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import {
   type CoherentMemory,
   type CoherentPages,
   CoherentRecord,
   makeCoherent,
-} from './coherent-memory.ts';
+} from '#emu/dma/providers/coherent-memory.ts';
+import type { DmaDomain } from '#emu/dma/providers/dma-provider.ts';
+import type { Kernel } from '#emu/sim/kernel.ts';
+import type { Pending } from '#emu/sim/pending.ts';
+import { admission, checkCall, maintainedBytes } from './admission.ts';
 import { NOT_MAINTAINED } from './dma-attr.ts';
-import { misuse } from './dma-misuse.ts';
-import type { DmaDomain } from './dma-provider.ts';
 import { type Owner, ownerOf, syncBytes } from './dma-sync.ts';
 import { DEFAULT_TRAITS, type DmaTraits } from './dma-traits.ts';
 import {
@@ -28,10 +31,7 @@ import {
   isRefusal,
   type MapRefusal,
 } from './mapping.ts';
-import { claimFault, type MappingClaim, syncFault } from './mapping-claim.ts';
 import { MappingRecord, MappingState } from './mapping-record.ts';
-import type { MappingWatch } from './mapping-watch.ts';
-import { PhyRangeList } from './phy-range-list.ts';
 
 const COHERENT = 'coherent memory, which freeCoherent gives back';
 

@@ -3,7 +3,7 @@
  * the CPU and not given back; where the device has a copy, syncing moves the bytes. [DMAAPI]
  * @module
  */
-import { ByteSet } from './byte-set.ts';
+import { ByteSet } from '#emu/dma/checker/byte-set.ts';
 import { Direction } from './mapping.ts';
 import type { MappingRecord } from './mapping-record.ts';
 

@@ -3,14 +3,14 @@
  * @module
  */
 
-import type { BouncedRanges } from './bounced-ranges.ts';
-import type { ByteSet } from './byte-set.ts';
+import type { ByteSet } from '#emu/dma/checker/byte-set.ts';
+import { DmaRangeList } from '#emu/dma/lists/dma-range-list.ts';
+import type { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
+import type { ScatterList } from '#emu/dma/lists/scatter-list.ts';
+import type { BouncedRanges } from '#emu/dma/providers/bounced-ranges.ts';
+import type { DmaDomain } from '#emu/dma/providers/dma-provider.ts';
 import { DmaAttr } from './dma-attr.ts';
-import type { DmaDomain } from './dma-provider.ts';
-import { DmaRangeList } from './dma-range-list.ts';
 import { Direction, type DmaMapping, MapType } from './mapping.ts';
-import type { PhyRangeList } from './phy-range-list.ts';
-import type { ScatterList } from './scatter-list.ts';
 
 export const MappingState = { Live: 0, Unmapping: 1, Gone: 2 } as const;
 export type MappingState = (typeof MappingState)[keyof typeof MappingState];

@@ -3,9 +3,10 @@
  * DmaDevice's. [DMAAPI], [P2PDMA]
  * @module
  */
-import type { CoherentMemory } from './coherent-memory.ts';
-import type { DmaRangeList } from './dma-range-list.ts';
-import type { PhyRangeList } from './phy-range-list.ts';
+
+import type { DmaRangeList } from '#emu/dma/lists/dma-range-list.ts';
+import type { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
+import type { CoherentMemory } from '#emu/dma/providers/coherent-memory.ts';
 
 /** Which way a mapping's bytes may go. [DMAAPI] */
 export const Direction = { ToDevice: 1, FromDevice: 2, Bidirectional: 3 } as const;

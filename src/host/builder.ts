@@ -4,18 +4,18 @@
  * @module
  */
 import type { SparseMemory } from '#emu/memory/sparse-memory.ts';
-import { setLinkUp } from '#emu/pcie/capabilities.ts';
-import type { ConfigSpace } from '#emu/pcie/config-space.ts';
-import type { DeviceSpec } from '#emu/pcie/device-spec.ts';
-import type { Endpoint } from '#emu/pcie/endpoint.ts';
+import { setLinkUp } from '#emu/pcie/config/capabilities.ts';
+import type { ConfigSpace } from '#emu/pcie/config/config-space.ts';
+import type { DeviceSpec } from '#emu/pcie/endpoint/device-spec.ts';
+import type { Endpoint } from '#emu/pcie/endpoint/endpoint.ts';
 import type { Fabric } from '#emu/pcie/fabric.ts';
-import type { HostBridgeOptions } from '#emu/pcie/host-bridge.ts';
-import { HotPlugSlot } from '#emu/pcie/hot-plug-slot.ts';
-import { DEFAULT_LINK, type LinkSpec } from '#emu/pcie/link.ts';
-import { Port } from '#emu/pcie/port.ts';
-import { RootComplex } from '#emu/pcie/root-complex.ts';
-import { Switch } from '#emu/pcie/switch.ts';
-import { addVirtualChannels } from '#emu/pcie/vc-capability.ts';
+import { DEFAULT_LINK, type LinkSpec } from '#emu/pcie/link/link.ts';
+import { Port } from '#emu/pcie/link/port.ts';
+import { addVirtualChannels } from '#emu/pcie/link/vc-capability.ts';
+import type { HostBridgeOptions } from '#emu/pcie/root/host-bridge.ts';
+import { RootComplex } from '#emu/pcie/root/root-complex.ts';
+import { HotPlugSlot } from '#emu/pcie/switch/hot-plug-slot.ts';
+import { Switch } from '#emu/pcie/switch/switch.ts';
 import { buildDevice, showLink } from './device-build.ts';
 import { LinkReport } from './link-report.ts';
 import {

@@ -3,12 +3,12 @@
  * [PCIE] 6.13, 9.2
  * @module
  */
-import { type LinkRate, setLinkUp } from '#emu/pcie/capabilities.ts';
-import type { DeviceSpec } from '#emu/pcie/device-spec.ts';
-import type { Endpoint } from '#emu/pcie/endpoint.ts';
+import { type LinkRate, setLinkUp } from '#emu/pcie/config/capabilities.ts';
+import type { DeviceSpec } from '#emu/pcie/endpoint/device-spec.ts';
+import type { Endpoint } from '#emu/pcie/endpoint/endpoint.ts';
+import { FunctionGroup } from '#emu/pcie/endpoint/function-group.ts';
 import type { Fabric } from '#emu/pcie/fabric.ts';
-import { FunctionGroup } from '#emu/pcie/function-group.ts';
-import type { Port } from '#emu/pcie/port.ts';
+import type { Port } from '#emu/pcie/link/port.ts';
 import { isMultiFunction, type MultiFunctionSpec, type Plug } from './machine-spec.ts';
 import { vfName } from './names.ts';
 import { Place } from './place.ts';

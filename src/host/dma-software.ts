@@ -5,23 +5,27 @@
  */
 import { invariant } from '#emu/base/errors.ts';
 import { alignUp, hex, type PhysAddr } from '#emu/base/units.ts';
-import { BouncePool, DEFAULT_POOL_BYTES, MAX_BOUNCE_BYTES } from '#emu/dma/bounce-pool.ts';
-import { BounceProvider } from '#emu/dma/bounce-provider.ts';
-import { DirectProvider, type DirectProviderOptions } from '#emu/dma/direct-provider.ts';
-import type { DmaHost, DmaProvider } from '#emu/dma/dma-provider.ts';
 import type { DmaTraits } from '#emu/dma/dma-traits.ts';
-import type { FaultLog } from '#emu/dma/fault-log.ts';
-import { hostBridgePolicy } from '#emu/dma/host-bridge-list.ts';
-import { IommuProvider } from '#emu/dma/iommu-provider.ts';
-import { LegacyProvider } from '#emu/dma/legacy-provider.ts';
-import { PassthroughProvider } from '#emu/dma/passthrough-provider.ts';
+import type { FaultLog } from '#emu/dma/iommu-driver/fault-log.ts';
+import { hostBridgePolicy } from '#emu/dma/p2p/host-bridge-list.ts';
+import {
+  BouncePool,
+  DEFAULT_POOL_BYTES,
+  MAX_BOUNCE_BYTES,
+} from '#emu/dma/providers/bounce-pool.ts';
+import { BounceProvider } from '#emu/dma/providers/bounce-provider.ts';
+import { DirectProvider, type DirectProviderOptions } from '#emu/dma/providers/direct-provider.ts';
+import type { DmaHost, DmaProvider } from '#emu/dma/providers/dma-provider.ts';
+import { IommuProvider } from '#emu/dma/providers/iommu-provider.ts';
+import { LegacyProvider } from '#emu/dma/providers/legacy-provider.ts';
+import { PassthroughProvider } from '#emu/dma/providers/passthrough-provider.ts';
+import type { PciTree } from '#emu/host/enumeration/pci-tree.ts';
+import type { HostMemory } from '#emu/host/memory/mm.ts';
+import type { PeerMemory } from '#emu/host/peer/peer-memory.ts';
+import type { Interrupts } from '#emu/host/services/interrupts.ts';
 import { Iommu } from '#emu/iommu/iommu.ts';
-import type { RootComplex } from '#emu/pcie/root-complex.ts';
-import type { Interrupts } from './interrupts.ts';
+import type { RootComplex } from '#emu/pcie/root/root-complex.ts';
 import type { MachineSpec, PhysicalMap, Span } from './machine-spec.ts';
-import type { HostMemory } from './mm.ts';
-import type { PciTree } from './pci-tree.ts';
-import type { PeerMemory } from './peer-memory.ts';
 
 const FOUR_GIB = 2 ** 32;
 

@@ -2,9 +2,9 @@
  * What crossed one link, both directions, read from the counters of its two ports. [PCIE] 4.2
  * @module
  */
-import type { LinkSpec } from '#emu/pcie/link.ts';
-import { LinkCounter } from '#emu/pcie/link-counters.ts';
-import type { Port } from '#emu/pcie/port.ts';
+import type { LinkSpec } from '#emu/pcie/link/link.ts';
+import { LinkCounter } from '#emu/pcie/link/link-counters.ts';
+import type { Port } from '#emu/pcie/link/port.ts';
 
 /** One direction of a link since the start. */
 export interface LinkTraffic {

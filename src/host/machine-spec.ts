@@ -3,15 +3,15 @@
  * @module
  */
 import type { DmaAddr, PhysAddr } from '#emu/base/units.ts';
-import type { CheckerAction } from '#emu/dma/checker.ts';
-import type { FlushPolicy } from '#emu/dma/flush-queue.ts';
-import type { CpuIdentity, HostBridgeRule } from '#emu/dma/host-bridge-list.ts';
+import type { CheckerAction } from '#emu/dma/checker/checker.ts';
+import type { CpuIdentity, HostBridgeRule } from '#emu/dma/p2p/host-bridge-list.ts';
+import type { FlushPolicy } from '#emu/dma/providers/flush-queue.ts';
+import type { ErrorSpec } from '#emu/host/checks/error-check.ts';
 import type { IommuOptions } from '#emu/iommu/iommu.ts';
-import type { DeviceSpec } from '#emu/pcie/device-spec.ts';
-import type { LinkSpec } from '#emu/pcie/link.ts';
-import type { PeerPolicy } from '#emu/pcie/peer-policy.ts';
-import type { PeerReadTable } from '#emu/pcie/peer-reads.ts';
-import type { ErrorSpec } from './error-check.ts';
+import type { DeviceSpec } from '#emu/pcie/endpoint/device-spec.ts';
+import type { LinkSpec } from '#emu/pcie/link/link.ts';
+import type { PeerPolicy } from '#emu/pcie/root/peer-policy.ts';
+import type { PeerReadTable } from '#emu/pcie/root/peer-reads.ts';
 
 /**
  * ACS Control that host software sets on a port: what Linux sets once an IOMMU driver asks for isolation

@@ -4,46 +4,51 @@
  */
 import { usage } from '#emu/base/errors.ts';
 import { type DmaAddr, dmaAddr, type PhysAddr } from '#emu/base/units.ts';
-import type { BouncePool } from '#emu/dma/bounce-pool.ts';
-import { type CheckerAction, DmaChecker } from '#emu/dma/checker.ts';
-import type { DmaProvider } from '#emu/dma/dma-provider.ts';
-import type { FaultLog } from '#emu/dma/fault-log.ts';
-import { hostBridgePolicy } from '#emu/dma/host-bridge-list.ts';
-import { mapType } from '#emu/dma/p2p.ts';
+import { type CheckerAction, DmaChecker } from '#emu/dma/checker/checker.ts';
+import type { FaultLog } from '#emu/dma/iommu-driver/fault-log.ts';
+import { hostBridgePolicy } from '#emu/dma/p2p/host-bridge-list.ts';
+import { mapType } from '#emu/dma/p2p/p2p.ts';
+import type { BouncePool } from '#emu/dma/providers/bounce-pool.ts';
+import type { DmaProvider } from '#emu/dma/providers/dma-provider.ts';
+import { errorSpecOf } from '#emu/host/checks/error-check.ts';
+import { checkMachine } from '#emu/host/checks/topology-check.ts';
+import type { EnumerationSettings } from '#emu/host/enumeration/bar-resize.ts';
+import { enumerate } from '#emu/host/enumeration/enumeration.ts';
+import { type ResetWay, resetFunction } from '#emu/host/enumeration/function-reset.ts';
+import type { PciNode } from '#emu/host/enumeration/pci-node.ts';
+import { PciTree } from '#emu/host/enumeration/pci-tree.ts';
+import { setVfs } from '#emu/host/enumeration/virtual-functions.ts';
+import { HostMemory } from '#emu/host/memory/mm.ts';
+import { PinLedger } from '#emu/host/memory/pin-ledger.ts';
+import { PeerMemory, type PeerRoute } from '#emu/host/peer/peer-memory.ts';
+import { ErrorService } from '#emu/host/services/error-service.ts';
+import {
+  HotPlug,
+  type HotPlugHost,
+  type InsertOptions,
+  type RemoveOptions,
+} from '#emu/host/services/hot-plug.ts';
+import { Interrupts } from '#emu/host/services/interrupts.ts';
+import { LegacyInterrupts } from '#emu/host/services/legacy-interrupts.ts';
+import { PortInterrupts } from '#emu/host/services/port-interrupts.ts';
 import type { Iommu } from '#emu/iommu/iommu.ts';
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
-import { PortType } from '#emu/pcie/config-registers.ts';
-import type { Endpoint } from '#emu/pcie/endpoint.ts';
+import { PortType } from '#emu/pcie/config/config-registers.ts';
+import type { Endpoint } from '#emu/pcie/endpoint/endpoint.ts';
 import { Fabric, type Fidelity } from '#emu/pcie/fabric.ts';
-import type { RootComplex } from '#emu/pcie/root-complex.ts';
-import type { Switch } from '#emu/pcie/switch.ts';
+import type { RootComplex } from '#emu/pcie/root/root-complex.ts';
+import type { Switch } from '#emu/pcie/switch/switch.ts';
 import { Kernel } from '#emu/sim/kernel.ts';
 import type { Pending } from '#emu/sim/pending.ts';
 import { type Process, wait } from '#emu/sim/process.ts';
-import type { EnumerationSettings } from './bar-resize.ts';
 import { buildHardware, DEFAULT_MAX_PAYLOAD_BYTES, type Hardware } from './builder.ts';
 import { CallSite } from './call-site.ts';
 import { Cpu } from './cpu.ts';
 import { type DmaSoftware, dmaSoftware, dmaTraits } from './dma-software.ts';
-import { enumerate } from './enumeration.ts';
-import { errorSpecOf } from './error-check.ts';
-import { ErrorService } from './error-service.ts';
-import { type ResetWay, resetFunction } from './function-reset.ts';
-import { HotPlug, type HotPlugHost, type InsertOptions, type RemoveOptions } from './hot-plug.ts';
-import { Interrupts } from './interrupts.ts';
-import { LegacyInterrupts } from './legacy-interrupts.ts';
 import type { LinkReport } from './link-report.ts';
 import type { MachineSpec, PhysicalMap, Plug } from './machine-spec.ts';
-import { HostMemory } from './mm.ts';
 import { PciFunction } from './pci-function.ts';
-import type { PciNode } from './pci-node.ts';
-import { PciTree } from './pci-tree.ts';
-import { PeerMemory, type PeerRoute } from './peer-memory.ts';
 import { physicalMap } from './physical-map.ts';
-import { PinLedger } from './pin-ledger.ts';
-import { PortInterrupts } from './port-interrupts.ts';
-import { checkMachine } from './topology-check.ts';
-import { setVfs } from './virtual-functions.ts';
 
 export interface BuildOptions {
   readonly seed?: number;

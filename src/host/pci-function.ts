@@ -6,7 +6,11 @@
 import { invariant } from '#emu/base/errors.ts';
 import { type Bdf, hi32, lo32, offsetBy, type PhysAddr } from '#emu/base/units.ts';
 import type { DmaDevice } from '#emu/dma/dma-device.ts';
-import type { DmaLimits } from '#emu/dma/dma-provider.ts';
+import type { DmaLimits } from '#emu/dma/providers/dma-provider.ts';
+import { ConfigIo, type ConfigPort } from '#emu/host/enumeration/config-io.ts';
+import type { PciNode } from '#emu/host/enumeration/pci-node.ts';
+import type { InterruptMessage, Interrupts } from '#emu/host/services/interrupts.ts';
+import { type LegacyInterrupts, lineOf } from '#emu/host/services/legacy-interrupts.ts';
 import {
   CapabilityId,
   Command,
@@ -18,13 +22,9 @@ import {
   MsiXControl,
   MsiXEntry,
   MsiXLocation,
-} from '#emu/pcie/config-registers.ts';
+} from '#emu/pcie/config/config-registers.ts';
 import { type Process, wait } from '#emu/sim/process.ts';
-import { ConfigIo, type ConfigPort } from './config-io.ts';
 import type { Cpu } from './cpu.ts';
-import type { InterruptMessage, Interrupts } from './interrupts.ts';
-import { type LegacyInterrupts, lineOf } from './legacy-interrupts.ts';
-import type { PciNode } from './pci-node.ts';
 
 /** A BAR as the CPU reaches it. */
 export interface FunctionBar {

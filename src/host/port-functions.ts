@@ -3,11 +3,11 @@
  * Identities of ports are those that QEMU gives its own, so that lspci knows them. [PCIE] 7.5.1.3
  * @module
  */
-import { addAcs, addPcie } from '#emu/pcie/capabilities.ts';
-import type { Identity } from '#emu/pcie/config-header.ts';
-import { PortType } from '#emu/pcie/config-registers.ts';
-import { ConfigSpace } from '#emu/pcie/config-space.ts';
-import { hotPlugCapabilities } from '#emu/pcie/hot-plug-slot.ts';
+import { addAcs, addPcie } from '#emu/pcie/config/capabilities.ts';
+import type { Identity } from '#emu/pcie/config/config-header.ts';
+import { PortType } from '#emu/pcie/config/config-registers.ts';
+import { ConfigSpace } from '#emu/pcie/config/config-space.ts';
+import { hotPlugCapabilities } from '#emu/pcie/switch/hot-plug-slot.ts';
 import type { PortSpec } from './machine-spec.ts';
 
 const BRIDGE_CLASS = 0x060400;

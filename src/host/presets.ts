@@ -3,7 +3,7 @@
  * spread into a machine's specification and into its links. docs/timing.md tells how far each can be trusted.
  * @module
  */
-import type { LinkSpec } from '#emu/pcie/link.ts';
+import type { LinkSpec } from '#emu/pcie/link/link.ts';
 import type { IommuSpec, MachineSpec } from './machine-spec.ts';
 
 export interface HostPreset {

@@ -8,7 +8,7 @@ import { usage } from '#emu/base/errors.ts';
 import type { RegisterSpec } from '#emu/base/registers.ts';
 import type { Bdf, DmaAddr } from '#emu/base/units.ts';
 import type { SparseMemory } from '#emu/memory/sparse-memory.ts';
-import type { BarHandler } from '#emu/pcie/endpoint.ts';
+import type { BarHandler } from '#emu/pcie/endpoint/endpoint.ts';
 import type { Translation, Translator } from '#emu/pcie/translator.ts';
 import type { Kernel } from '#emu/sim/kernel.ts';
 import { CommandQueue } from './command-queue.ts';

@@ -6,7 +6,7 @@ import { EventEmitter } from 'eventemitter3';
 import { bdfFromId, picos } from '#emu/base/units.ts';
 import type { Machine } from '#emu/host/machine.ts';
 import type { FabricError, TlpProbe } from '#emu/pcie/fabric.ts';
-import { hasAddress, type Tlp, TlpKind } from '#emu/pcie/tlp.ts';
+import { hasAddress, type Tlp, TlpKind } from '#emu/pcie/tlp/tlp.ts';
 import { isCommandSource, type ShownCommand } from './command-source.ts';
 import { type ObservedEvents, tlpRecord } from './records.ts';
 

@@ -3,10 +3,10 @@
  * @module
  */
 import { type Bdf, bdfFromId, type Picos } from '#emu/base/units.ts';
-import type { ErrorRecord } from '#emu/host/error-record.ts';
-import { Purpose } from '#emu/pcie/dma-status.ts';
+import type { ErrorRecord } from '#emu/host/services/error-record.ts';
 import type { FabricError } from '#emu/pcie/fabric.ts';
-import { hasAddress, isCompletion, TLP_NAMES, type Tlp } from '#emu/pcie/tlp.ts';
+import { Purpose } from '#emu/pcie/tlp/dma-status.ts';
+import { hasAddress, isCompletion, TLP_NAMES, type Tlp } from '#emu/pcie/tlp/tlp.ts';
 
 /** A TLP at one moment of its way. [PCIE] 2.2 */
 export interface TlpRecord {

@@ -4,9 +4,9 @@
  * @module
  */
 import type { SparseMemory } from '#emu/memory/sparse-memory.ts';
+import type { Port } from '#emu/pcie/link/port.ts';
+import type { FlowClass, Tlp } from '#emu/pcie/tlp/tlp.ts';
 import type { FabricError } from './fabric.ts';
-import type { Port } from './port.ts';
-import type { FlowClass, Tlp } from './tlp.ts';
 
 /** Where a TLP goes from here. */
 export const Verdict = {

@@ -5,17 +5,17 @@
 
 import { PAGE_SIZE } from '#emu/base/units.ts';
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
+import type { DmaWatch } from '#emu/pcie/endpoint/dma-watch.ts';
+import type { ErrorOptions } from '#emu/pcie/errors/error-registers.ts';
+import type { ErrorSite } from '#emu/pcie/errors/error-site.ts';
+import type { FabricError } from '#emu/pcie/errors/fabric-error.ts';
+import type { Injector } from '#emu/pcie/errors/injector.ts';
+import type { Port } from '#emu/pcie/link/port.ts';
+import { type Tlp, TlpPool } from '#emu/pcie/tlp/tlp.ts';
+import { TraceHash } from '#emu/pcie/tlp/trace-hash.ts';
 import type { Kernel } from '#emu/sim/kernel.ts';
-import type { DmaWatch } from './dma-watch.ts';
-import type { ErrorOptions } from './error-registers.ts';
-import type { ErrorSite } from './error-site.ts';
-import type { FabricError } from './fabric-error.ts';
-import type { Injector } from './injector.ts';
-import type { Port } from './port.ts';
-import { type Tlp, TlpPool } from './tlp.ts';
-import { TraceHash } from './trace-hash.ts';
 
-export type { FabricError } from './fabric-error.ts';
+export type { FabricError } from '#emu/pcie/errors/fabric-error.ts';
 
 export type Fidelity = 'timed' | 'functional';
 

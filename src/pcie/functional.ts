@@ -6,16 +6,14 @@
 import { PAGE_SIZE, pageOffset } from '#emu/base/units.ts';
 import { ZERO_FRAME } from '#emu/memory/arena.ts';
 import type { SparseMemory } from '#emu/memory/sparse-memory.ts';
-import { Decision, Verdict } from './component.ts';
-import { DAMAGED, refuseDamaged } from './damage.ts';
-import type { DmaJob } from './dma-job.ts';
-import { DmaStatus, Purpose } from './dma-status.ts';
-import type { Fabric } from './fabric.ts';
-import { countPayload } from './link-counters.ts';
-import { sendMessage } from './message.ts';
-import type { Port } from './port.ts';
-import { completionFlags } from './request-attributes.ts';
-import { requestBytes } from './splitting.ts';
+import type { DmaJob } from '#emu/pcie/endpoint/dma-job.ts';
+import { countPayload } from '#emu/pcie/link/link-counters.ts';
+import type { Port } from '#emu/pcie/link/port.ts';
+import { DAMAGED, refuseDamaged } from '#emu/pcie/tlp/damage.ts';
+import { DmaStatus, Purpose } from '#emu/pcie/tlp/dma-status.ts';
+import { sendMessage } from '#emu/pcie/tlp/message.ts';
+import { completionFlags } from '#emu/pcie/tlp/request-attributes.ts';
+import { requestBytes } from '#emu/pcie/tlp/splitting.ts';
 import {
   fillCompletion,
   fillCompletionData,
@@ -26,7 +24,9 @@ import {
   TlpFlag,
   type TlpKind,
   withFlags,
-} from './tlp.ts';
+} from '#emu/pcie/tlp/tlp.ts';
+import { Decision, Verdict } from './component.ts';
+import type { Fabric } from './fabric.ts';
 
 export class FunctionalPath {
   readonly #fabric: Fabric;

@@ -7,13 +7,13 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { edu, openEdu } from '#devices/edu/index.ts';
 import { offsetBy, type PhysAddr } from '#emu/base/units.ts';
-import { BounceCounter } from '#emu/dma/bounce-pool.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import { Direction, type DmaMapping, isRefusal, MapType } from '#emu/dma/mapping.ts';
-import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
+import { BounceCounter } from '#emu/dma/providers/bounce-pool.ts';
 import { machine } from '#emu/host/machine.ts';
 import type { MachineSpec } from '#emu/host/machine-spec.ts';
-import { DmaStatus } from '#emu/pcie/dma-status.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';
+import { DmaStatus } from '#emu/pcie/tlp/dma-status.ts';
 import { barMemory } from '#test/support/bar-memory.ts';
 import { BridgesRig, bytesAt, mark } from '#test/support/bridges-rig.ts';
 

@@ -6,8 +6,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { EmuError } from '#emu/base/errors.ts';
+import { checkMachine } from '#emu/host/checks/topology-check.ts';
 import { machine } from '#emu/host/machine.ts';
-import { checkMachine } from '#emu/host/topology-check.ts';
 
 /** Untyped, so that impossible values may be given. */
 function refusal(rest: object): string {

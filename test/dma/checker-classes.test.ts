@@ -6,11 +6,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { EmuError } from '#emu/base/errors.ts';
-import { CheckerClass } from '#emu/dma/checker-class.ts';
+import { CheckerClass } from '#emu/dma/checker/checker-class.ts';
 import { DmaAttr } from '#emu/dma/dma-attr.ts';
+import { MAPPING_ERROR } from '#emu/dma/iova/single-mapper.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import { Direction, isRefusal } from '#emu/dma/mapping.ts';
-import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
-import { MAPPING_ERROR } from '#emu/dma/single-mapper.ts';
 import {
   CheckedBench,
   HOST,

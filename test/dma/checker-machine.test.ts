@@ -6,12 +6,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { edu } from '#devices/edu/index.ts';
 import { EmuError } from '#emu/base/errors.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import { Direction, isRefusal } from '#emu/dma/mapping.ts';
-import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
 import { machine } from '#emu/host/machine.ts';
 import type { MachineSpec } from '#emu/host/machine-spec.ts';
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
-import { Purpose } from '#emu/pcie/dma-status.ts';
+import { Purpose } from '#emu/pcie/tlp/dma-status.ts';
 import { runEmu } from '#test/support/recording-terminal.ts';
 
 async function booted(spec: Partial<MachineSpec>, checker?: boolean) {

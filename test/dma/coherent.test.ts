@@ -6,16 +6,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { physAddr } from '#emu/base/units.ts';
-import { type CoherentMemory, CoherentRecord } from '#emu/dma/coherent-memory.ts';
 import type { DmaDevice } from '#emu/dma/dma-device.ts';
-import type { DmaLimits } from '#emu/dma/dma-provider.ts';
-import { IommuDomain } from '#emu/dma/iommu-domain.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import { Direction, type DmaMapping, isRefusal } from '#emu/dma/mapping.ts';
-import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
+import { type CoherentMemory, CoherentRecord } from '#emu/dma/providers/coherent-memory.ts';
+import type { DmaLimits } from '#emu/dma/providers/dma-provider.ts';
+import { IommuDomain } from '#emu/dma/providers/iommu-domain.ts';
 import { type Machine, machine } from '#emu/host/machine.ts';
 import type { MachineSpec } from '#emu/host/machine-spec.ts';
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
-import { Purpose } from '#emu/pcie/dma-status.ts';
+import { Purpose } from '#emu/pcie/tlp/dma-status.ts';
 import { BounceRig } from '#test/support/bounce-rig.ts';
 import { plainDevice } from '#test/support/plain-device.ts';
 

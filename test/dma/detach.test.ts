@@ -7,10 +7,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { EmuError } from '#emu/base/errors.ts';
 import { bdf, offsetBy, physAddr } from '#emu/base/units.ts';
-import { FlushPolicy } from '#emu/dma/flush-queue.ts';
-import { IovaState } from '#emu/dma/iova-state.ts';
+import { IovaState } from '#emu/dma/iova/iova-state.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import { Direction, isRefusal } from '#emu/dma/mapping.ts';
-import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
+import { FlushPolicy } from '#emu/dma/providers/flush-queue.ts';
 import { BounceRig, HIGH } from '#test/support/bounce-rig.ts';
 import { BUS_OFFSET, CLIENT, DOORBELL, IommuDriverRig, PEER } from '#test/support/dma-rig.ts';
 

@@ -5,11 +5,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { offsetBy, physAddr } from '#emu/base/units.ts';
-import type { DmaLimits } from '#emu/dma/dma-provider.ts';
-import { DmaFlag } from '#emu/dma/dma-range-list.ts';
+import { DmaFlag } from '#emu/dma/lists/dma-range-list.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import { Direction, isRefusal } from '#emu/dma/mapping.ts';
 import { MappingRecord } from '#emu/dma/mapping-record.ts';
-import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
+import type { DmaLimits } from '#emu/dma/providers/dma-provider.ts';
 import { BUS_OFFSET, IommuDriverRig, PEER, rangesOf } from '#test/support/dma-rig.ts';
 
 type Kind = 'host' | 'bus' | 'bridge' | 'refused';

@@ -6,9 +6,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { EmuError } from '#emu/base/errors.ts';
 import { offsetBy, physAddr } from '#emu/base/units.ts';
-import { IovaState } from '#emu/dma/iova-state.ts';
+import { IovaState } from '#emu/dma/iova/iova-state.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import { Direction, isRefusal } from '#emu/dma/mapping.ts';
-import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
 import { IommuDriverRig, NEAR } from '#test/support/dma-rig.ts';
 import { UntrustedRig } from '#test/support/untrusted-rig.ts';
 

@@ -7,10 +7,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { EmuError } from '#emu/base/errors.ts';
 import { offsetBy, physAddr } from '#emu/base/units.ts';
-import { IovaState } from '#emu/dma/iova-state.ts';
+import type { WatchedState } from '#emu/dma/checker/mapping-watch.ts';
+import { IovaState } from '#emu/dma/iova/iova-state.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import { Direction } from '#emu/dma/mapping.ts';
-import type { WatchedState } from '#emu/dma/mapping-watch.ts';
-import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
 import { IommuDriverRig } from '#test/support/dma-rig.ts';
 import { UntrustedRig } from '#test/support/untrusted-rig.ts';
 

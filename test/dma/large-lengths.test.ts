@@ -6,16 +6,16 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { offsetBy, type PhysAddr } from '#emu/base/units.ts';
-import { DmaFlag } from '#emu/dma/dma-range-list.ts';
-import { IommuDomain } from '#emu/dma/iommu-domain.ts';
+import { DmaFlag } from '#emu/dma/lists/dma-range-list.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
+import { MAX_RANGE_BYTES } from '#emu/dma/lists/range-chain.ts';
+import type { RangeLayout } from '#emu/dma/lists/range-layout.ts';
+import { wideLayout } from '#emu/dma/lists/wide-layout.ts';
 import { type DmaMapping, MapType } from '#emu/dma/mapping.ts';
-import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
-import { MAX_RANGE_BYTES } from '#emu/dma/range-chain.ts';
-import type { RangeLayout } from '#emu/dma/range-layout.ts';
-import { wideLayout } from '#emu/dma/wide-layout.ts';
+import { IommuDomain } from '#emu/dma/providers/iommu-domain.ts';
 import { type MachineSpec, pcieSwitch } from '#emu/host/machine-spec.ts';
 import type { SparseMemory } from '#emu/memory/sparse-memory.ts';
-import { DmaStatus } from '#emu/pcie/dma-status.ts';
+import { DmaStatus } from '#emu/pcie/tlp/dma-status.ts';
 import { barMemory } from '#test/support/bar-memory.ts';
 import { BridgesRig, bytesAt, mark } from '#test/support/bridges-rig.ts';
 import {

@@ -7,13 +7,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { EmuError } from '#emu/base/errors.ts';
 import { offsetBy, physAddr } from '#emu/base/units.ts';
-import { DirectProvider } from '#emu/dma/direct-provider.ts';
-import { DmaFlag } from '#emu/dma/dma-range-list.ts';
-import { LegacyDomain, LegacyProvider } from '#emu/dma/legacy-provider.ts';
+import { DmaFlag } from '#emu/dma/lists/dma-range-list.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
+import { type ScatterLayout, ScatterLayouts } from '#emu/dma/lists/scatter-layout.ts';
+import { ScatterList } from '#emu/dma/lists/scatter-list.ts';
 import { Direction, isRefusal } from '#emu/dma/mapping.ts';
-import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
-import { type ScatterLayout, ScatterLayouts } from '#emu/dma/scatter-layout.ts';
-import { ScatterList } from '#emu/dma/scatter-list.ts';
+import { DirectProvider } from '#emu/dma/providers/direct-provider.ts';
+import { LegacyDomain, LegacyProvider } from '#emu/dma/providers/legacy-provider.ts';
 import { Kernel } from '#emu/sim/kernel.ts';
 import {
   BAR_SIZE,

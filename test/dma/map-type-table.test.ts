@@ -6,14 +6,14 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { dmaAddr } from '#emu/base/units.ts';
-import { DmaFlag, DmaRangeList } from '#emu/dma/dma-range-list.ts';
+import { DmaFlag, DmaRangeList } from '#emu/dma/lists/dma-range-list.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import { Direction, type DmaMapping, isRefusal, MapType } from '#emu/dma/mapping.ts';
-import { mapType } from '#emu/dma/p2p.ts';
-import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
+import { mapType } from '#emu/dma/p2p/p2p.ts';
 import type { AcsPolicy } from '#emu/host/machine-spec.ts';
-import { Acs, AcsBit, ExtendedId } from '#emu/pcie/config-registers.ts';
-import { DmaStatus } from '#emu/pcie/dma-status.ts';
+import { Acs, AcsBit, ExtendedId } from '#emu/pcie/config/config-registers.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';
+import { DmaStatus } from '#emu/pcie/tlp/dma-status.ts';
 import { type BridgesRig, bytesAt, mark } from '#test/support/bridges-rig.ts';
 import { domainOf, drive, PAGE } from '#test/support/requester-rig.ts';
 import {

@@ -6,8 +6,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { offsetBy, physAddr } from '#emu/base/units.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import { Direction, type DmaMapping } from '#emu/dma/mapping.ts';
-import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
 import { BUS_OFFSET, IommuDriverRig, PEER, rangesOf } from '#test/support/dma-rig.ts';
 
 const HOST = physAddr(2 ** 36);

@@ -5,13 +5,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { dmaAddr, physAddr } from '#emu/base/units.ts';
-import { DmaRangeList } from '#emu/dma/dma-range-list.ts';
-import { LimitedCursor } from '#emu/dma/limited-cursor.ts';
-import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
-import { RANGE_BYTES, type RangeLayout } from '#emu/dma/range-layout.ts';
-import { RangeLayouts } from '#emu/dma/range-layouts.ts';
-import { ScatterLayouts } from '#emu/dma/scatter-layout.ts';
-import { ScatterList } from '#emu/dma/scatter-list.ts';
+import { DmaRangeList } from '#emu/dma/lists/dma-range-list.ts';
+import { LimitedCursor } from '#emu/dma/lists/limited-cursor.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
+import { RANGE_BYTES, type RangeLayout } from '#emu/dma/lists/range-layout.ts';
+import { RangeLayouts } from '#emu/dma/lists/range-layouts.ts';
+import { ScatterLayouts } from '#emu/dma/lists/scatter-layout.ts';
+import { ScatterList } from '#emu/dma/lists/scatter-list.ts';
 
 const [MIB, GIB, TIB] = [2 ** 20, 2 ** 30, 2 ** 40];
 const PAGES = GIB / 4096;

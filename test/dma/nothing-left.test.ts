@@ -8,7 +8,7 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { offsetBy } from '#emu/base/units.ts';
 import { Direction, isRefusal } from '#emu/dma/mapping.ts';
-import { pinUserPages, unpinUserPages } from '#emu/host/pinning.ts';
+import { pinUserPages, unpinUserPages } from '#emu/host/memory/pinning.ts';
 import { type Piece, type Setup, Workbench } from '#test/support/mapping-bench.ts';
 import { MiB, PAGE } from '#test/support/requester-rig.ts';
 import { granted } from '#test/support/user-rig.ts';

@@ -6,10 +6,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { offsetBy, physAddr } from '#emu/base/units.ts';
-import { BounceCounter } from '#emu/dma/bounce-pool.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import { Direction, isRefusal } from '#emu/dma/mapping.ts';
-import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
-import { PinLedger } from '#emu/host/pin-ledger.ts';
+import { BounceCounter } from '#emu/dma/providers/bounce-pool.ts';
+import { PinLedger } from '#emu/host/memory/pin-ledger.ts';
 import { BounceRig, LOW } from '#test/support/bounce-rig.ts';
 import { BUS_OFFSET, IommuDriverRig, NEAR, WINDOW } from '#test/support/dma-rig.ts';
 import { Device, granted, peerRig, pinned, userSpace } from '#test/support/user-rig.ts';

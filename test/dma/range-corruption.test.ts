@@ -8,10 +8,10 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { EmuError } from '#emu/base/errors.ts';
 import { dmaAddr } from '#emu/base/units.ts';
-import { DmaRangeList } from '#emu/dma/dma-range-list.ts';
-import { type Chunk, RangeChain } from '#emu/dma/range-chain.ts';
-import type { RangeLayout } from '#emu/dma/range-layout.ts';
-import { RangeLayouts } from '#emu/dma/range-layouts.ts';
+import { DmaRangeList } from '#emu/dma/lists/dma-range-list.ts';
+import { type Chunk, RangeChain } from '#emu/dma/lists/range-chain.ts';
+import type { RangeLayout } from '#emu/dma/lists/range-layout.ts';
+import { RangeLayouts } from '#emu/dma/lists/range-layouts.ts';
 
 const layouts = Object.values(RangeLayouts);
 

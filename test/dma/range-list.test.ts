@@ -7,9 +7,9 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { EmuError } from '#emu/base/errors.ts';
 import { dmaAddr, physAddr } from '#emu/base/units.ts';
-import { DmaFlag, DmaRangeList, dmaCursor } from '#emu/dma/dma-range-list.ts';
-import { PhyFlag, PhyRangeList, phyCursor } from '#emu/dma/phy-range-list.ts';
-import { MAX_RANGE_BYTES, RANGE_BYTES, RangeChain } from '#emu/dma/range-chain.ts';
+import { DmaFlag, DmaRangeList, dmaCursor } from '#emu/dma/lists/dma-range-list.ts';
+import { PhyFlag, PhyRangeList, phyCursor } from '#emu/dma/lists/phy-range-list.ts';
+import { MAX_RANGE_BYTES, RANGE_BYTES, RangeChain } from '#emu/dma/lists/range-chain.ts';
 import { rangesOf } from '#test/support/dma-rig.ts';
 
 const GIB = 2 ** 30;

@@ -7,9 +7,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { EmuError } from '#emu/base/errors.ts';
 import { bdf, physAddr } from '#emu/base/units.ts';
+import { RequestIterator } from '#emu/dma/iova/request-iterator.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import { Direction } from '#emu/dma/mapping.ts';
-import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
-import { RequestIterator } from '#emu/dma/request-iterator.ts';
 import { BAR_SIZE, IommuDriverRig, PEER, threePorts } from '#test/support/dma-rig.ts';
 
 const HOST = physAddr(2 ** 36);

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { ByteSet } from '#emu/dma/byte-set.ts';
+import { ByteSet } from '#emu/dma/checker/byte-set.ts';
 
 const SIZE = 40;
 const span = fc

@@ -7,11 +7,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { EmuError } from '#emu/base/errors.ts';
 import type { PhysAddr } from '#emu/base/units.ts';
-import { DirectProvider } from '#emu/dma/direct-provider.ts';
 import type { DmaDevice } from '#emu/dma/dma-device.ts';
+import type { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import { Direction, type DmaMapping, isRefusal } from '#emu/dma/mapping.ts';
-import type { PhyRangeList } from '#emu/dma/phy-range-list.ts';
-import { unpinUserPages } from '#emu/host/pinning.ts';
+import { DirectProvider } from '#emu/dma/providers/direct-provider.ts';
+import { unpinUserPages } from '#emu/host/memory/pinning.ts';
 import {
   after,
   Device,

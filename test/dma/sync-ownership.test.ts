@@ -7,11 +7,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { EmuError } from '#emu/base/errors.ts';
 import { physAddr } from '#emu/base/units.ts';
-import { DirectProvider } from '#emu/dma/direct-provider.ts';
 import type { DmaDevice } from '#emu/dma/dma-device.ts';
-import type { ListHold } from '#emu/dma/list-hold.ts';
+import type { ListHold } from '#emu/dma/lists/list-hold.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import { Direction, type DmaMapping, isRefusal, type MapRefusal } from '#emu/dma/mapping.ts';
-import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
+import { DirectProvider } from '#emu/dma/providers/direct-provider.ts';
 import { Kernel } from '#emu/sim/kernel.ts';
 import { CLIENT, FakeView, IommuDriverRig, NEAR, threePorts } from '#test/support/dma-rig.ts';
 

@@ -6,13 +6,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { offsetBy, physAddr } from '#emu/base/units.ts';
-import { BounceCounter } from '#emu/dma/bounce-pool.ts';
-import { DirectProvider } from '#emu/dma/direct-provider.ts';
 import { DmaAttr } from '#emu/dma/dma-attr.ts';
-import { FlushPolicy } from '#emu/dma/flush-queue.ts';
-import { IovaState } from '#emu/dma/iova-state.ts';
+import { IovaState } from '#emu/dma/iova/iova-state.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import { Direction, type DmaMapping, isRefusal } from '#emu/dma/mapping.ts';
-import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
+import { BounceCounter } from '#emu/dma/providers/bounce-pool.ts';
+import { DirectProvider } from '#emu/dma/providers/direct-provider.ts';
+import { FlushPolicy } from '#emu/dma/providers/flush-queue.ts';
 import { BounceRig, LOW } from '#test/support/bounce-rig.ts';
 import { CLIENT, FakeView, IommuDriverRig, PEER, threePorts } from '#test/support/dma-rig.ts';
 import { UntrustedRig } from '#test/support/untrusted-rig.ts';

@@ -8,6 +8,7 @@ import { it } from 'node:test';
 import fc from 'fast-check';
 import { EmuError } from '#emu/base/errors.ts';
 import { bdfBus, offsetBy } from '#emu/base/units.ts';
+import type { BridgeWindow, PciNode } from '#emu/host/enumeration/pci-node.ts';
 import { type Machine, machine } from '#emu/host/machine.ts';
 import {
   type BusOffset,
@@ -16,11 +17,10 @@ import {
   type PortSpec,
   pcieSwitch,
 } from '#emu/host/machine-spec.ts';
-import type { BridgeWindow, PciNode } from '#emu/host/pci-node.ts';
 import { physicalMap } from '#emu/host/physical-map.ts';
-import type { BarSpec } from '#emu/pcie/config-header.ts';
-import { Endpoint } from '#emu/pcie/endpoint.ts';
-import type { SriovOptions } from '#emu/pcie/sriov.ts';
+import type { BarSpec } from '#emu/pcie/config/config-header.ts';
+import type { SriovOptions } from '#emu/pcie/config/sriov.ts';
+import { Endpoint } from '#emu/pcie/endpoint/endpoint.ts';
 import type { Pending } from '#emu/sim/pending.ts';
 import { EchoRegisters, plainDevice } from '#test/support/plain-device.ts';
 

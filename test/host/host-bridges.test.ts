@@ -7,8 +7,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { formatBdf } from '#emu/base/units.ts';
 import { type HostBridgeSpec, type MachineSpec, pcieSwitch } from '#emu/host/machine-spec.ts';
-import { DmaStatus } from '#emu/pcie/dma-status.ts';
-import { TlpKind } from '#emu/pcie/tlp.ts';
+import { DmaStatus } from '#emu/pcie/tlp/dma-status.ts';
+import { TlpKind } from '#emu/pcie/tlp/tlp.ts';
 import { barMemory } from '#test/support/bar-memory.ts';
 import { BridgesRig, bytesAt, mark } from '#test/support/bridges-rig.ts';
 

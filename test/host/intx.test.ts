@@ -7,9 +7,15 @@ import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
 import { type Machine, machine } from '#emu/host/machine.ts';
 import { type MachineSpec, multiFunction, pcieSwitch } from '#emu/host/machine-spec.ts';
-import { BridgeControl, Command, Header, Status, Type1 } from '#emu/pcie/config-registers.ts';
+import {
+  BridgeControl,
+  Command,
+  Header,
+  Status,
+  Type1,
+} from '#emu/pcie/config/config-registers.ts';
+import type { InterruptPin } from '#emu/pcie/config/intx.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';
-import type { InterruptPin } from '#emu/pcie/intx.ts';
 import { plainDevice } from '#test/support/plain-device.ts';
 
 const machines: Machine[] = [];

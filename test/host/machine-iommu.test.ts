@@ -6,12 +6,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { dmaAddr } from '#emu/base/units.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import { Direction, isRefusal, MapType } from '#emu/dma/mapping.ts';
-import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
 import { type Machine, machine } from '#emu/host/machine.ts';
 import { type MachineSpec, pcieSwitch } from '#emu/host/machine-spec.ts';
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
-import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
+import { DmaStatus, Purpose } from '#emu/pcie/tlp/dma-status.ts';
 import { EchoRegisters, plainDevice } from '#test/support/plain-device.ts';
 
 const MiB = 2 ** 20;

@@ -5,12 +5,12 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AddressSpace } from '#emu/host/address-space.ts';
 import { machine } from '#emu/host/machine.ts';
 import { pcieSwitch } from '#emu/host/machine-spec.ts';
-import { PeerPool } from '#emu/host/peer-pool.ts';
-import { pinUserPages, unpinUserPages } from '#emu/host/pinning.ts';
-import { wasRefused } from '#emu/host/refusal.ts';
+import { AddressSpace } from '#emu/host/memory/address-space.ts';
+import { pinUserPages, unpinUserPages } from '#emu/host/memory/pinning.ts';
+import { wasRefused } from '#emu/host/memory/refusal.ts';
+import { PeerPool } from '#emu/host/peer/peer-pool.ts';
 import { plainDevice } from '#test/support/plain-device.ts';
 
 test('the nearest published pool is that below the same switch', () => {

@@ -10,7 +10,7 @@ import { Direction } from '#emu/dma/mapping.ts';
 import { type Machine, machine } from '#emu/host/machine.ts';
 import { type MachineSpec, pcieSwitch } from '#emu/host/machine-spec.ts';
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
-import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
+import { DmaStatus, Purpose } from '#emu/pcie/tlp/dma-status.ts';
 import type { Process } from '#emu/sim/process.ts';
 import { EchoRegisters, plainDevice } from '#test/support/plain-device.ts';
 

@@ -7,13 +7,13 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { EmuError } from '#emu/base/errors.ts';
 import { offsetBy } from '#emu/base/units.ts';
+import { PhyFlag, PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
+import { PROVIDER_INDEX } from '#emu/dma/lists/range-layout.ts';
 import { Direction, isRefusal } from '#emu/dma/mapping.ts';
-import { PhyFlag, PhyRangeList } from '#emu/dma/phy-range-list.ts';
-import { PROVIDER_INDEX } from '#emu/dma/range-layout.ts';
-import { AddressSpace } from '#emu/host/address-space.ts';
 import { machine } from '#emu/host/machine.ts';
 import type { MachineSpec } from '#emu/host/machine-spec.ts';
-import { pinUserPages } from '#emu/host/pinning.ts';
+import { AddressSpace } from '#emu/host/memory/address-space.ts';
+import { pinUserPages } from '#emu/host/memory/pinning.ts';
 import { barMemory } from '#test/support/bar-memory.ts';
 import { granted, MiB, PAGE } from '#test/support/user-rig.ts';
 

@@ -5,12 +5,12 @@
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { HOST_BRIDGE_ALLOW_LIST } from '#emu/dma/host-bridge-list.ts';
 import { Direction, isRefusal, MapType } from '#emu/dma/mapping.ts';
+import { HOST_BRIDGE_ALLOW_LIST } from '#emu/dma/p2p/host-bridge-list.ts';
 import { type HostBridgeSpec, type MachineSpec, pcieSwitch } from '#emu/host/machine-spec.ts';
-import { AcsBit } from '#emu/pcie/config-registers.ts';
-import { DmaStatus } from '#emu/pcie/dma-status.ts';
+import { AcsBit } from '#emu/pcie/config/config-registers.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';
+import { DmaStatus } from '#emu/pcie/tlp/dma-status.ts';
 import { barMemory } from '#test/support/bar-memory.ts';
 import { BridgesRig, bytesAt, mark } from '#test/support/bridges-rig.ts';
 

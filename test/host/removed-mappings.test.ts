@@ -7,11 +7,11 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { EmuError } from '#emu/base/errors.ts';
 import { type DmaAddr, physAddr } from '#emu/base/units.ts';
-import { IovaState } from '#emu/dma/iova-state.ts';
+import { IovaState } from '#emu/dma/iova/iova-state.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import { Direction, isRefusal } from '#emu/dma/mapping.ts';
-import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
 import type { MachineSpec } from '#emu/host/machine-spec.ts';
-import { DmaStatus } from '#emu/pcie/dma-status.ts';
+import { DmaStatus } from '#emu/pcie/tlp/dma-status.ts';
 import { barMemory } from '#test/support/bar-memory.ts';
 import { BridgesRig } from '#test/support/bridges-rig.ts';
 

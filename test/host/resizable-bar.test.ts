@@ -8,11 +8,14 @@ import { after, describe, it } from 'node:test';
 import { offsetBy } from '#emu/base/units.ts';
 import { type Machine, machine } from '#emu/host/machine.ts';
 import type { BarSizes, MachineSpec } from '#emu/host/machine-spec.ts';
-import type { BarSpec } from '#emu/pcie/config-header.ts';
-import { Command, ExtendedId, Header } from '#emu/pcie/config-registers.ts';
-import { ConfigSpace } from '#emu/pcie/config-space.ts';
-import { ResizableBar as Resizable, ResizableBarControl } from '#emu/pcie/function-registers.ts';
-import { codeToSize, ResizableBars, sizeToCode } from '#emu/pcie/resizable-bar.ts';
+import type { BarSpec } from '#emu/pcie/config/config-header.ts';
+import { Command, ExtendedId, Header } from '#emu/pcie/config/config-registers.ts';
+import { ConfigSpace } from '#emu/pcie/config/config-space.ts';
+import {
+  ResizableBar as Resizable,
+  ResizableBarControl,
+} from '#emu/pcie/config/function-registers.ts';
+import { codeToSize, ResizableBars, sizeToCode } from '#emu/pcie/config/resizable-bar.ts';
 import { plainDevice } from '#test/support/plain-device.ts';
 import { throwsCode } from '#test/support/usage-error.ts';
 

@@ -9,12 +9,12 @@ import { bdf, type DmaAddr, dmaAddr, formatBdf, offsetBy } from '#emu/base/units
 import { Direction, isRefusal } from '#emu/dma/mapping.ts';
 import { type Machine, machine } from '#emu/host/machine.ts';
 import { type MachineSpec, multiFunction, pcieSwitch } from '#emu/host/machine-spec.ts';
-import type { BarSpec } from '#emu/pcie/config-header.ts';
-import { Header, Type1 } from '#emu/pcie/config-registers.ts';
-import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
+import type { BarSpec } from '#emu/pcie/config/config-header.ts';
+import { Header, Type1 } from '#emu/pcie/config/config-registers.ts';
+import { SrIovControl, SrIov as Sriov } from '#emu/pcie/config/function-registers.ts';
+import type { SriovOptions } from '#emu/pcie/config/sriov.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';
-import { SrIovControl, SrIov as Sriov } from '#emu/pcie/function-registers.ts';
-import type { SriovOptions } from '#emu/pcie/sriov.ts';
+import { DmaStatus, Purpose } from '#emu/pcie/tlp/dma-status.ts';
 import { plainDevice } from '#test/support/plain-device.ts';
 import { throwsCode } from '#test/support/usage-error.ts';
 import { PHYSICAL, VF_DEVICE_ID, vfDevice, vfModel } from '#test/support/vf-device.ts';

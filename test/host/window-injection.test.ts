@@ -6,11 +6,11 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { physAddr } from '#emu/base/units.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import { Direction, isRefusal } from '#emu/dma/mapping.ts';
-import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
 import { type Machine, machine } from '#emu/host/machine.ts';
 import { pcieSwitch } from '#emu/host/machine-spec.ts';
-import { DmaStatus } from '#emu/pcie/dma-status.ts';
+import { DmaStatus } from '#emu/pcie/tlp/dma-status.ts';
 import { barMemory } from '#test/support/bar-memory.ts';
 import { BridgesRig, bytesAt, mark } from '#test/support/bridges-rig.ts';
 

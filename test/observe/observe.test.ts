@@ -7,13 +7,13 @@ import { test } from 'node:test';
 import { edu, openEdu } from '#devices/edu/index.ts';
 import { dmaAddr } from '#emu/base/units.ts';
 import { Direction, isRefusal } from '#emu/dma/mapping.ts';
-import type { ErrorRecord } from '#emu/host/error-record.ts';
 import { type Machine, machine } from '#emu/host/machine.ts';
+import type { ErrorRecord } from '#emu/host/services/error-record.ts';
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
 import { observe } from '#emu/observe/observe.ts';
 import type { FaultRecord, InterruptRecord, TlpRecord } from '#emu/observe/records.ts';
-import { Purpose } from '#emu/pcie/dma-status.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';
+import { Purpose } from '#emu/pcie/tlp/dma-status.ts';
 
 const MASK = { dmaMaskBits: 40 };
 

@@ -3,12 +3,12 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { type DmaAddr, dmaAddr } from '#emu/base/units.ts';
-import type { AtomicKind } from '#emu/pcie/atomic-operation.ts';
-import { CapabilityId, DevCap2, DevCtl2, Pcie } from '#emu/pcie/config-registers.ts';
-import type { ConfigSpace } from '#emu/pcie/config-space.ts';
-import { DmaStatus } from '#emu/pcie/dma-status.ts';
+import { CapabilityId, DevCap2, DevCtl2, Pcie } from '#emu/pcie/config/config-registers.ts';
+import type { ConfigSpace } from '#emu/pcie/config/config-space.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';
-import { TlpKind } from '#emu/pcie/tlp.ts';
+import type { AtomicKind } from '#emu/pcie/tlp/atomic-operation.ts';
+import { DmaStatus } from '#emu/pcie/tlp/dma-status.ts';
+import { TlpKind } from '#emu/pcie/tlp/tlp.ts';
 import {
   bytesOf,
   DRAM,

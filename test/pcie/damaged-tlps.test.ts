@@ -2,11 +2,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { bdf, physAddr } from '#emu/base/units.ts';
-import { AerControl, AerRegister } from '#emu/pcie/aer-registers.ts';
-import { ExtendedId, Header } from '#emu/pcie/config-registers.ts';
-import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
+import { ExtendedId, Header } from '#emu/pcie/config/config-registers.ts';
+import { AerControl, AerRegister } from '#emu/pcie/errors/aer-registers.ts';
+import { Effect, type Injection, Injector } from '#emu/pcie/errors/injector.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';
-import { Effect, type Injection, Injector } from '#emu/pcie/injector.ts';
+import { DmaStatus, Purpose } from '#emu/pcie/tlp/dma-status.ts';
 import {
   bytesOf,
   DRAM,

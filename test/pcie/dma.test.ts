@@ -3,12 +3,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { dmaAddr } from '#emu/base/units.ts';
-import { AcsBit, Header, Msi } from '#emu/pcie/config-registers.ts';
-import type { ConfigSpace } from '#emu/pcie/config-space.ts';
-import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
+import { AcsBit, Header, Msi } from '#emu/pcie/config/config-registers.ts';
+import type { ConfigSpace } from '#emu/pcie/config/config-space.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';
-import { LinkCounter } from '#emu/pcie/link-counters.ts';
-import type { Tlp } from '#emu/pcie/tlp.ts';
+import { LinkCounter } from '#emu/pcie/link/link-counters.ts';
+import { DmaStatus, Purpose } from '#emu/pcie/tlp/dma-status.ts';
+import type { Tlp } from '#emu/pcie/tlp/tlp.ts';
 import {
   BAR_BYTES,
   bytesOf,

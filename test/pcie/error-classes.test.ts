@@ -4,13 +4,18 @@
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { AerControl, AerRegister, Correctable, Uncorrectable } from '#emu/pcie/aer-registers.ts';
-import { DevCtl2, ExtendedId } from '#emu/pcie/config-registers.ts';
-import { DpcControl, DpcRegister } from '#emu/pcie/dpc-registers.ts';
+import { DevCtl2, ExtendedId } from '#emu/pcie/config/config-registers.ts';
+import {
+  AerControl,
+  AerRegister,
+  Correctable,
+  Uncorrectable,
+} from '#emu/pcie/errors/aer-registers.ts';
+import { DpcControl, DpcRegister } from '#emu/pcie/errors/dpc-registers.ts';
+import type { FabricError } from '#emu/pcie/errors/fabric-error.ts';
+import { Effect } from '#emu/pcie/errors/injector.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';
-import type { FabricError } from '#emu/pcie/fabric-error.ts';
-import { Effect } from '#emu/pcie/injector.ts';
-import { Tlp, TlpFlag, TlpKind } from '#emu/pcie/tlp.ts';
+import { Tlp, TlpFlag, TlpKind } from '#emu/pcie/tlp/tlp.ts';
 import {
   DOWN,
   DOWN_B,

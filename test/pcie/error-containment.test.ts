@@ -3,10 +3,10 @@
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { AerRegister, Uncorrectable } from '#emu/pcie/aer-registers.ts';
-import { ExtendedId } from '#emu/pcie/config-registers.ts';
-import { DmaStatus } from '#emu/pcie/dma-status.ts';
-import { DpcControl, DpcReason, DpcRegister, DpcStatus } from '#emu/pcie/dpc-registers.ts';
+import { ExtendedId } from '#emu/pcie/config/config-registers.ts';
+import { AerRegister, Uncorrectable } from '#emu/pcie/errors/aer-registers.ts';
+import { DpcControl, DpcReason, DpcRegister, DpcStatus } from '#emu/pcie/errors/dpc-registers.ts';
+import { DmaStatus } from '#emu/pcie/tlp/dma-status.ts';
 import {
   bit,
   DOWN,

@@ -4,11 +4,11 @@
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { AerRegister, Correctable, Uncorrectable } from '#emu/pcie/aer-registers.ts';
-import { Command, DevCtl, ExtendedId, Status, Type1 } from '#emu/pcie/config-registers.ts';
-import { DmaStatus } from '#emu/pcie/dma-status.ts';
-import { DpcControl, DpcRegister } from '#emu/pcie/dpc-registers.ts';
-import { Effect } from '#emu/pcie/injector.ts';
+import { Command, DevCtl, ExtendedId, Status, Type1 } from '#emu/pcie/config/config-registers.ts';
+import { AerRegister, Correctable, Uncorrectable } from '#emu/pcie/errors/aer-registers.ts';
+import { DpcControl, DpcRegister } from '#emu/pcie/errors/dpc-registers.ts';
+import { Effect } from '#emu/pcie/errors/injector.ts';
+import { DmaStatus } from '#emu/pcie/tlp/dma-status.ts';
 import {
   ALL_REPORTING,
   bit,

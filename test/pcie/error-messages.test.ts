@@ -4,7 +4,6 @@
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { AerRegister, Correctable, Uncorrectable } from '#emu/pcie/aer-registers.ts';
 import {
   Command,
   DevCtl,
@@ -13,8 +12,9 @@ import {
   Header,
   Status,
   Type1,
-} from '#emu/pcie/config-registers.ts';
-import { DmaStatus } from '#emu/pcie/dma-status.ts';
+} from '#emu/pcie/config/config-registers.ts';
+import { AerRegister, Correctable, Uncorrectable } from '#emu/pcie/errors/aer-registers.ts';
+import { DmaStatus } from '#emu/pcie/tlp/dma-status.ts';
 import {
   ALL_REPORTING,
   bit,

@@ -1,14 +1,14 @@
 /** What each end of a link reports when bits are damaged or credits not kept, and what it costs. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ackLatencyPs, replayTimerSymbols } from '#emu/pcie/ack-timing.ts';
-import { DataLink, DataLinkCounter, RETRAIN_PS } from '#emu/pcie/data-link.ts';
-import { Purpose } from '#emu/pcie/dma-status.ts';
-import { flightPs, type LinkSpec, psPerByte } from '#emu/pcie/link.ts';
-import { isLinkError, LINK_ERRORS, LinkError } from '#emu/pcie/link-error.ts';
-import { dllpBytes, symbolPs } from '#emu/pcie/link-timing.ts';
-import type { Port } from '#emu/pcie/port.ts';
-import { type Tlp, TlpKind } from '#emu/pcie/tlp.ts';
+import { ackLatencyPs, replayTimerSymbols } from '#emu/pcie/link/ack-timing.ts';
+import { DataLink, DataLinkCounter, RETRAIN_PS } from '#emu/pcie/link/data-link.ts';
+import { flightPs, type LinkSpec, psPerByte } from '#emu/pcie/link/link.ts';
+import { isLinkError, LINK_ERRORS, LinkError } from '#emu/pcie/link/link-error.ts';
+import { dllpBytes, symbolPs } from '#emu/pcie/link/link-timing.ts';
+import type { Port } from '#emu/pcie/link/port.ts';
+import { Purpose } from '#emu/pcie/tlp/dma-status.ts';
+import { type Tlp, TlpKind } from '#emu/pcie/tlp/tlp.ts';
 import { Kernel } from '#emu/sim/kernel.ts';
 import { BAR_BYTES, type SmallFabric, smallFabric } from '#test/support/small-fabric.ts';
 

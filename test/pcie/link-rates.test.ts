@@ -1,8 +1,7 @@
 /** What simulated links carry: flit mode, cut-through, credit loops, and the limits of what may be advertised. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Purpose } from '#emu/pcie/dma-status.ts';
-import { flitPs } from '#emu/pcie/flit-timing.ts';
+import { flitPs } from '#emu/pcie/link/flit-timing.ts';
 import {
   advertisedCredits,
   checkLink,
@@ -10,7 +9,8 @@ import {
   flightPs,
   type LinkSpec,
   serialisationTable,
-} from '#emu/pcie/link.ts';
+} from '#emu/pcie/link/link.ts';
+import { Purpose } from '#emu/pcie/tlp/dma-status.ts';
 import { Outcomes, pattern, smallFabric } from '#test/support/small-fabric.ts';
 
 const { Data } = Purpose;

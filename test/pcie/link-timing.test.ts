@@ -15,7 +15,7 @@ import {
   UPDATE_FC_TIMEOUT_PS,
   updateFcLatencyPs,
   updateFcLatencySymbols,
-} from '#emu/pcie/ack-timing.ts';
+} from '#emu/pcie/link/ack-timing.ts';
 import {
   FLIT_BYTES,
   FLIT_CRC_BYTES,
@@ -25,8 +25,8 @@ import {
   flitPs,
   flitsFor,
   flitTlpBytes,
-} from '#emu/pcie/flit-timing.ts';
-import { DEFAULT_LINK, psPerByte } from '#emu/pcie/link.ts';
+} from '#emu/pcie/link/flit-timing.ts';
+import { DEFAULT_LINK, psPerByte } from '#emu/pcie/link/link.ts';
 import {
   bytesPerNs,
   dllpBytes,
@@ -41,9 +41,9 @@ import {
   symbolPs,
   type TimedLink,
   wireBytes,
-} from '#emu/pcie/link-timing.ts';
-import { pasidPrefix } from '#emu/pcie/pasid-prefix.ts';
-import { PLAIN, type TlpDescription } from '#emu/pcie/tlp-description.ts';
+} from '#emu/pcie/link/link-timing.ts';
+import { pasidPrefix } from '#emu/pcie/tlp/pasid-prefix.ts';
+import { PLAIN, type TlpDescription } from '#emu/pcie/tlp/tlp-description.ts';
 import { SAMPLE_TLPS } from '#test/support/any-tlp.ts';
 
 const csv = readFileSync(new URL('../fixtures/timing-closed-form.csv', import.meta.url), 'utf8');

@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { CreditReturns } from '#emu/pcie/credit-returns.ts';
-import { checkLink, psPerByte, serialisationTable } from '#emu/pcie/link.ts';
-import { FlowClass, Tlp, TlpKind } from '#emu/pcie/tlp.ts';
+import { CreditReturns } from '#emu/pcie/link/credit-returns.ts';
+import { checkLink, psPerByte, serialisationTable } from '#emu/pcie/link/link.ts';
+import { FlowClass, Tlp, TlpKind } from '#emu/pcie/tlp/tlp.ts';
 
 const csv = readFileSync(new URL('../fixtures/timing-closed-form.csv', import.meta.url), 'utf8');
 const rows = csv

@@ -12,11 +12,11 @@ import {
   Header,
   Pcie,
   Type1,
-} from '#emu/pcie/config-registers.ts';
+} from '#emu/pcie/config/config-registers.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';
-import { type MessageInbox, sendMessage } from '#emu/pcie/message.ts';
-import type { Tlp } from '#emu/pcie/tlp.ts';
-import { MessageCode, MessageRouting } from '#emu/pcie/tlp-messages.ts';
+import { type MessageInbox, sendMessage } from '#emu/pcie/tlp/message.ts';
+import type { Tlp } from '#emu/pcie/tlp/tlp.ts';
+import { MessageCode, MessageRouting } from '#emu/pcie/tlp/tlp-messages.ts';
 import { type SmallFabric, smallFabric } from '#test/support/small-fabric.ts';
 
 const { ToRoot, ById, ByAddress, Broadcast, Local, Gather } = MessageRouting;

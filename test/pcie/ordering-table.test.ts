@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { Purpose } from '#emu/pcie/dma-status.ts';
-import { EgressQueue } from '#emu/pcie/egress-queue.ts';
-import { FlowClass, Tlp, TlpFlag, TlpKind } from '#emu/pcie/tlp.ts';
+import { EgressQueue } from '#emu/pcie/link/egress-queue.ts';
+import { Purpose } from '#emu/pcie/tlp/dma-status.ts';
+import { FlowClass, Tlp, TlpFlag, TlpKind } from '#emu/pcie/tlp/tlp.ts';
 import { BAR_BYTES, Outcomes, smallFabric } from '#test/support/small-fabric.ts';
 
 const { RO, IDO } = TlpFlag;

@@ -7,12 +7,12 @@ import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import fc from 'fast-check';
 import { dmaAddr } from '#emu/base/units.ts';
-import { Acs, AcsBit, ExtendedId } from '#emu/pcie/config-registers.ts';
-import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
+import { Acs, AcsBit, ExtendedId } from '#emu/pcie/config/config-registers.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';
-import { LinkCounter } from '#emu/pcie/link-counters.ts';
-import type { PeerPolicy } from '#emu/pcie/peer-policy.ts';
-import { FlowClass } from '#emu/pcie/tlp.ts';
+import { LinkCounter } from '#emu/pcie/link/link-counters.ts';
+import type { PeerPolicy } from '#emu/pcie/root/peer-policy.ts';
+import { DmaStatus, Purpose } from '#emu/pcie/tlp/dma-status.ts';
+import { FlowClass } from '#emu/pcie/tlp/tlp.ts';
 import { FAR, NEAR, transfer } from '#test/support/peer-rig.ts';
 import {
   bytesOf,

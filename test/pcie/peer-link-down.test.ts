@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { dmaAddr } from '#emu/base/units.ts';
-import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
+import { DmaStatus, Purpose } from '#emu/pcie/tlp/dma-status.ts';
 import { FAR, policed, transfer } from '#test/support/peer-rig.ts';
 import { Outcomes } from '#test/support/small-fabric.ts';
 

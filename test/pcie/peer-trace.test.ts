@@ -5,8 +5,8 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { DmaStatus } from '#emu/pcie/dma-status.ts';
-import { TlpKind } from '#emu/pcie/tlp.ts';
+import { DmaStatus } from '#emu/pcie/tlp/dma-status.ts';
+import { TlpKind } from '#emu/pcie/tlp/tlp.ts';
 import { FAR, NEAR, transfer } from '#test/support/peer-rig.ts';
 import { smallFabric } from '#test/support/small-fabric.ts';
 import { Wire } from '#test/support/wire.ts';

@@ -9,11 +9,11 @@ import {
   ExtendedId,
   Header,
   Pcie,
-} from '#emu/pcie/config-registers.ts';
-import type { ConfigSpace } from '#emu/pcie/config-space.ts';
-import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
+} from '#emu/pcie/config/config-registers.ts';
+import type { ConfigSpace } from '#emu/pcie/config/config-space.ts';
+import { PasidControl, Pasid as PasidRegister } from '#emu/pcie/config/function-registers.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';
-import { PasidControl, Pasid as PasidRegister } from '#emu/pcie/function-registers.ts';
+import { DmaStatus, Purpose } from '#emu/pcie/tlp/dma-status.ts';
 import {
   addressType,
   isCompletion,
@@ -21,7 +21,7 @@ import {
   TlpFlag,
   TlpKind,
   trafficClass,
-} from '#emu/pcie/tlp.ts';
+} from '#emu/pcie/tlp/tlp.ts';
 import {
   bytesOf,
   DRAM,

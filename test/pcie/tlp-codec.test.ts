@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { bdf } from '#emu/base/units.ts';
-import { pasidOf, pasidPrefix } from '#emu/pcie/pasid-prefix.ts';
-import { decodeTlp } from '#emu/pcie/tlp-decode.ts';
-import { PLAIN, type TlpDescription } from '#emu/pcie/tlp-description.ts';
-import { encodeTlp, headerWords, loggedTlp } from '#emu/pcie/tlp-encode.ts';
-import type { TlpType } from '#emu/pcie/tlp-header.ts';
-import { errorMessage, interruptMessage } from '#emu/pcie/tlp-messages.ts';
+import { pasidOf, pasidPrefix } from '#emu/pcie/tlp/pasid-prefix.ts';
+import { decodeTlp } from '#emu/pcie/tlp/tlp-decode.ts';
+import { PLAIN, type TlpDescription } from '#emu/pcie/tlp/tlp-description.ts';
+import { encodeTlp, headerWords, loggedTlp } from '#emu/pcie/tlp/tlp-encode.ts';
+import type { TlpType } from '#emu/pcie/tlp/tlp-header.ts';
+import { errorMessage, interruptMessage } from '#emu/pcie/tlp/tlp-messages.ts';
 import { SAMPLE_TLPS } from '#test/support/any-tlp.ts';
 
 const hexOf = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');

@@ -3,17 +3,17 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { bdf } from '#emu/base/units.ts';
-import { decodeTlp, isMalformed, type ReceiveLimits } from '#emu/pcie/tlp-decode.ts';
-import { PLAIN, type TlpDescription } from '#emu/pcie/tlp-description.ts';
-import { encodeTlp, headerWords } from '#emu/pcie/tlp-encode.ts';
-import { Dw0, RequestDw1 } from '#emu/pcie/tlp-header.ts';
+import { decodeTlp, isMalformed, type ReceiveLimits } from '#emu/pcie/tlp/tlp-decode.ts';
+import { PLAIN, type TlpDescription } from '#emu/pcie/tlp/tlp-description.ts';
+import { encodeTlp, headerWords } from '#emu/pcie/tlp/tlp-encode.ts';
+import { Dw0, RequestDw1 } from '#emu/pcie/tlp/tlp-header.ts';
 import {
   errorMessage,
   interruptMessage,
   MessageCode,
   messageRule,
-} from '#emu/pcie/tlp-messages.ts';
-import { Malformed, operandBytes } from '#emu/pcie/tlp-rules.ts';
+} from '#emu/pcie/tlp/tlp-messages.ts';
+import { Malformed, operandBytes } from '#emu/pcie/tlp/tlp-rules.ts';
 
 const requester = bdf(1, 0, 0);
 const request = {

@@ -9,10 +9,10 @@ import {
   lastByteEnables,
   lengthDw,
   lowerAddress,
-} from '#emu/pcie/byte-enables.ts';
-import { ecrcMatches } from '#emu/pcie/ecrc.ts';
-import { pasidOf } from '#emu/pcie/pasid-prefix.ts';
-import { completionBytes } from '#emu/pcie/splitting.ts';
+} from '#emu/pcie/tlp/byte-enables.ts';
+import { ecrcMatches } from '#emu/pcie/tlp/ecrc.ts';
+import { pasidOf } from '#emu/pcie/tlp/pasid-prefix.ts';
+import { completionBytes } from '#emu/pcie/tlp/splitting.ts';
 import {
   addressType,
   FRAMING_BYTES,
@@ -30,10 +30,10 @@ import {
   TlpPool,
   tlpFlags,
   trafficClass,
-} from '#emu/pcie/tlp.ts';
-import { decodeTlp, isMalformed } from '#emu/pcie/tlp-decode.ts';
-import { describeTlp, loggedRecord, malformationOf, wireTlp } from '#emu/pcie/tlp-describe.ts';
-import { TLP_FORMS, type TlpType } from '#emu/pcie/tlp-header.ts';
+} from '#emu/pcie/tlp/tlp.ts';
+import { decodeTlp, isMalformed } from '#emu/pcie/tlp/tlp-decode.ts';
+import { describeTlp, loggedRecord, malformationOf, wireTlp } from '#emu/pcie/tlp/tlp-describe.ts';
+import { TLP_FORMS, type TlpType } from '#emu/pcie/tlp/tlp-header.ts';
 
 const pool = new TlpPool(4096);
 after(() => pool.dispose());

@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { decodeTlp, isMalformed } from '#emu/pcie/tlp-decode.ts';
-import { encodeTlp, headerWords } from '#emu/pcie/tlp-encode.ts';
-import { TLP_FORMS } from '#emu/pcie/tlp-header.ts';
+import { decodeTlp, isMalformed } from '#emu/pcie/tlp/tlp-decode.ts';
+import { encodeTlp, headerWords } from '#emu/pcie/tlp/tlp-encode.ts';
+import { TLP_FORMS } from '#emu/pcie/tlp/tlp-header.ts';
 import { anyTlp, SAMPLE_TLPS } from '#test/support/any-tlp.ts';
 
 const none = new Uint8Array(0);

@@ -7,13 +7,13 @@ import assert from 'node:assert/strict';
 import { describe, it, test } from 'node:test';
 import fc from 'fast-check';
 import { hi32, lo32, physAddr } from '#emu/base/units.ts';
-import { BridgeTable, inWindow } from '#emu/pcie/bridge-table.ts';
-import { addPcie } from '#emu/pcie/capabilities.ts';
-import { Header, PortType, Type1 } from '#emu/pcie/config-registers.ts';
-import { ConfigSpace } from '#emu/pcie/config-space.ts';
-import { DmaStatus } from '#emu/pcie/dma-status.ts';
-import { Tlp, TlpKind } from '#emu/pcie/tlp.ts';
-import { MessageCode, MessageRouting } from '#emu/pcie/tlp-messages.ts';
+import { addPcie } from '#emu/pcie/config/capabilities.ts';
+import { Header, PortType, Type1 } from '#emu/pcie/config/config-registers.ts';
+import { ConfigSpace } from '#emu/pcie/config/config-space.ts';
+import { BridgeTable, inWindow } from '#emu/pcie/switch/bridge-table.ts';
+import { DmaStatus } from '#emu/pcie/tlp/dma-status.ts';
+import { Tlp, TlpKind } from '#emu/pcie/tlp/tlp.ts';
+import { MessageCode, MessageRouting } from '#emu/pcie/tlp/tlp-messages.ts';
 import { errorsOf, transfer } from '#test/support/peer-rig.ts';
 import {
   DOORBELL,

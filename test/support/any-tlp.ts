@@ -4,10 +4,10 @@
  */
 import fc from 'fast-check';
 import { bdf, bdfFromId } from '#emu/base/units.ts';
-import { firstByteEnables, lastByteEnables, lengthDw } from '#emu/pcie/byte-enables.ts';
-import { PLAIN, type TlpDescription } from '#emu/pcie/tlp-description.ts';
-import type { TlpType } from '#emu/pcie/tlp-header.ts';
-import { MessageCode } from '#emu/pcie/tlp-messages.ts';
+import { firstByteEnables, lastByteEnables, lengthDw } from '#emu/pcie/tlp/byte-enables.ts';
+import { PLAIN, type TlpDescription } from '#emu/pcie/tlp/tlp-description.ts';
+import type { TlpType } from '#emu/pcie/tlp/tlp-header.ts';
+import { MessageCode } from '#emu/pcie/tlp/tlp-messages.ts';
 
 const source = { ...PLAIN, requester: bdf(1, 0, 0), tag: 1 };
 const addressed = {

@@ -3,8 +3,8 @@
  * asserts nothing. @module
  */
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
-import type { DeviceSpec } from '#emu/pcie/device-spec.ts';
-import { Endpoint } from '#emu/pcie/endpoint.ts';
+import type { DeviceSpec } from '#emu/pcie/endpoint/device-spec.ts';
+import { Endpoint } from '#emu/pcie/endpoint/endpoint.ts';
 
 const IDENTITY = { vendorId: 0x1234, deviceId: 0x11e9, classCode: 0x058000 };
 

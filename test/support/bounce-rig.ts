@@ -5,13 +5,13 @@
  */
 import assert from 'node:assert/strict';
 import { offsetBy, physAddr } from '#emu/base/units.ts';
-import { BouncePool } from '#emu/dma/bounce-pool.ts';
-import { BounceProvider } from '#emu/dma/bounce-provider.ts';
 import type { DmaDevice } from '#emu/dma/dma-device.ts';
-import type { DmaLimits } from '#emu/dma/dma-provider.ts';
 import type { DmaTraits } from '#emu/dma/dma-traits.ts';
+import type { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import { type Direction, type DmaMapping, isRefusal } from '#emu/dma/mapping.ts';
-import type { PhyRangeList } from '#emu/dma/phy-range-list.ts';
+import { BouncePool } from '#emu/dma/providers/bounce-pool.ts';
+import { BounceProvider } from '#emu/dma/providers/bounce-provider.ts';
+import type { DmaLimits } from '#emu/dma/providers/dma-provider.ts';
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
 import { Kernel } from '#emu/sim/kernel.ts';
 import { CLIENT, exceptBanned, FakeView, threePorts } from '#test/support/dma-rig.ts';

@@ -4,13 +4,13 @@
  */
 import assert from 'node:assert/strict';
 import { type DmaAddr, dmaAddr } from '#emu/base/units.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import { Direction, type DmaMapping, isRefusal } from '#emu/dma/mapping.ts';
-import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
 import { type Machine, machine } from '#emu/host/machine.ts';
 import type { MachineSpec } from '#emu/host/machine-spec.ts';
 import type { SparseMemory } from '#emu/memory/sparse-memory.ts';
-import { Purpose } from '#emu/pcie/dma-status.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';
+import { Purpose } from '#emu/pcie/tlp/dma-status.ts';
 import type { Process } from '#emu/sim/process.ts';
 import { BarMemory } from '#test/support/bar-memory.ts';
 

@@ -4,16 +4,16 @@
  */
 import assert from 'node:assert/strict';
 import { dmaAddr, offsetBy, physAddr } from '#emu/base/units.ts';
-import { DmaChecker } from '#emu/dma/checker.ts';
-import type { CheckerClass } from '#emu/dma/checker-class.ts';
-import { DirectProvider } from '#emu/dma/direct-provider.ts';
+import { DmaChecker } from '#emu/dma/checker/checker.ts';
+import type { CheckerClass } from '#emu/dma/checker/checker-class.ts';
 import { DmaAttr } from '#emu/dma/dma-attr.ts';
-import type { DmaLimits } from '#emu/dma/dma-provider.ts';
-import { IovaState } from '#emu/dma/iova-state.ts';
+import { IovaState } from '#emu/dma/iova/iova-state.ts';
+import { RequestIterator } from '#emu/dma/iova/request-iterator.ts';
+import { MAPPING_ERROR, SingleMapper } from '#emu/dma/iova/single-mapper.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import { Direction, type DmaMapping, isRefusal } from '#emu/dma/mapping.ts';
-import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
-import { RequestIterator } from '#emu/dma/request-iterator.ts';
-import { MAPPING_ERROR, SingleMapper } from '#emu/dma/single-mapper.ts';
+import { DirectProvider } from '#emu/dma/providers/direct-provider.ts';
+import type { DmaLimits } from '#emu/dma/providers/dma-provider.ts';
 import { CLIENT, FakeView, IommuDriverRig, threePorts } from '#test/support/dma-rig.ts';
 
 export const HOST = physAddr(2 ** 36);

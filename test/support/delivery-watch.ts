@@ -3,8 +3,8 @@
  * Collects; asserts nothing. @module
  */
 import type { Fabric, TlpProbe } from '#emu/pcie/fabric.ts';
-import type { Port } from '#emu/pcie/port.ts';
-import { isCompletion, isConfig, isMemory, type Tlp, TlpKind } from '#emu/pcie/tlp.ts';
+import type { Port } from '#emu/pcie/link/port.ts';
+import { isCompletion, isConfig, isMemory, type Tlp, TlpKind } from '#emu/pcie/tlp/tlp.ts';
 
 /** What arrived where. */
 export interface Delivery {

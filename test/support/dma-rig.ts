@@ -13,12 +13,17 @@ import {
   type PhysAddr,
   physAddr,
 } from '#emu/base/units.ts';
-import type { DmaHost, DmaLimits } from '#emu/dma/dma-provider.ts';
-import { IommuDomain } from '#emu/dma/iommu-domain.ts';
-import { IommuProvider, type IommuProviderOptions } from '#emu/dma/iommu-provider.ts';
+import type { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import { type Direction, type DmaMapping, isRefusal } from '#emu/dma/mapping.ts';
-import type { AddressWindow, HostBridgeView, PciFunctionView, PciView } from '#emu/dma/pci-view.ts';
-import type { PhyRangeList } from '#emu/dma/phy-range-list.ts';
+import type {
+  AddressWindow,
+  HostBridgeView,
+  PciFunctionView,
+  PciView,
+} from '#emu/dma/p2p/pci-view.ts';
+import type { DmaHost, DmaLimits } from '#emu/dma/providers/dma-provider.ts';
+import { IommuDomain } from '#emu/dma/providers/iommu-domain.ts';
+import { IommuProvider, type IommuProviderOptions } from '#emu/dma/providers/iommu-provider.ts';
 import { Iommu, type IommuOptions } from '#emu/iommu/iommu.ts';
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
 import { newTranslation } from '#emu/pcie/translator.ts';

@@ -3,12 +3,11 @@
  * registers are read by configuration requests. Builds; asserts nothing.
  */
 import { type Bdf, bdfFromId, type DmaAddr, dmaAddr } from '#emu/base/units.ts';
-import type { ErrorSpec } from '#emu/host/error-check.ts';
+import type { ErrorSpec } from '#emu/host/checks/error-check.ts';
 import { type Machine, machine } from '#emu/host/machine.ts';
 import { type MachineSpec, pcieSwitch } from '#emu/host/machine-spec.ts';
 import type { PciFunction } from '#emu/host/pci-function.ts';
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
-import { AerControl, AerRegister } from '#emu/pcie/aer-registers.ts';
 import {
   BridgeControl,
   CapabilityId,
@@ -17,15 +16,16 @@ import {
   Header,
   Pcie,
   Type1,
-} from '#emu/pcie/config-registers.ts';
-import { Purpose } from '#emu/pcie/dma-status.ts';
-import type { EndpointSpec } from '#emu/pcie/endpoint.ts';
+} from '#emu/pcie/config/config-registers.ts';
+import type { EndpointSpec } from '#emu/pcie/endpoint/endpoint.ts';
+import { AerControl, AerRegister } from '#emu/pcie/errors/aer-registers.ts';
+import type { FabricError } from '#emu/pcie/errors/fabric-error.ts';
+import { type Injection, Injector } from '#emu/pcie/errors/injector.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';
-import type { FabricError } from '#emu/pcie/fabric-error.ts';
 import { FunctionalPath } from '#emu/pcie/functional.ts';
-import { type Injection, Injector } from '#emu/pcie/injector.ts';
-import type { Port } from '#emu/pcie/port.ts';
-import { TlpKind } from '#emu/pcie/tlp.ts';
+import type { Port } from '#emu/pcie/link/port.ts';
+import { Purpose } from '#emu/pcie/tlp/dma-status.ts';
+import { TlpKind } from '#emu/pcie/tlp/tlp.ts';
 import { delay, type Process } from '#emu/sim/process.ts';
 import { plainDevice } from '#test/support/plain-device.ts';
 

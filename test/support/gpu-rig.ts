@@ -12,7 +12,7 @@ import { type Machine, machine } from '#emu/host/machine.ts';
 import type { PciFunction } from '#emu/host/pci-function.ts';
 import type { SparseMemory } from '#emu/memory/sparse-memory.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';
-import type { LinkSpec } from '#emu/pcie/link.ts';
+import type { LinkSpec } from '#emu/pcie/link/link.ts';
 import type { Pending } from '#emu/sim/pending.ts';
 import type { Process } from '#emu/sim/process.ts';
 

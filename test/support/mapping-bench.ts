@@ -6,13 +6,13 @@
 import assert from 'node:assert/strict';
 import { offsetBy, type PhysAddr } from '#emu/base/units.ts';
 import type { DmaDevice } from '#emu/dma/dma-device.ts';
-import type { DmaLimits } from '#emu/dma/dma-provider.ts';
-import { IommuDomain } from '#emu/dma/iommu-domain.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import { type Direction, type DmaMapping, isRefusal, type MapRefusal } from '#emu/dma/mapping.ts';
-import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
-import { AddressSpace } from '#emu/host/address-space.ts';
+import type { DmaLimits } from '#emu/dma/providers/dma-provider.ts';
+import { IommuDomain } from '#emu/dma/providers/iommu-domain.ts';
 import { type DmaSpec, type MachineSpec, pcieSwitch } from '#emu/host/machine-spec.ts';
-import { PinLedger } from '#emu/host/pin-ledger.ts';
+import { AddressSpace } from '#emu/host/memory/address-space.ts';
+import { PinLedger } from '#emu/host/memory/pin-ledger.ts';
 import { barMemory } from '#test/support/bar-memory.ts';
 import { BridgesRig } from '#test/support/bridges-rig.ts';
 import { rangesOf } from '#test/support/dma-rig.ts';

@@ -4,8 +4,8 @@
  */
 import assert from 'node:assert/strict';
 import { dmaAddr } from '#emu/base/units.ts';
-import { Purpose } from '#emu/pcie/dma-status.ts';
-import type { PeerPolicy } from '#emu/pcie/peer-policy.ts';
+import type { PeerPolicy } from '#emu/pcie/root/peer-policy.ts';
+import { Purpose } from '#emu/pcie/tlp/dma-status.ts';
 import {
   Outcomes,
   type SmallFabric,

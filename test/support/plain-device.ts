@@ -2,9 +2,9 @@
  * A device with the BARs one asks for and nothing behind them, for tests of topologies. Builds; asserts nothing.
  * @module
  */
-import type { BarSpec } from '#emu/pcie/config-header.ts';
-import type { DeviceSpec } from '#emu/pcie/device-spec.ts';
-import { type BarHandler, Endpoint, type EndpointSpec } from '#emu/pcie/endpoint.ts';
+import type { BarSpec } from '#emu/pcie/config/config-header.ts';
+import type { DeviceSpec } from '#emu/pcie/endpoint/device-spec.ts';
+import { type BarHandler, Endpoint, type EndpointSpec } from '#emu/pcie/endpoint/endpoint.ts';
 
 const IDENTITY = { vendorId: 0x1234, deviceId: 0x11e8, classCode: 0x00ff00 };
 

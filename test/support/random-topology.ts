@@ -5,8 +5,8 @@
 import { type MachinePlan, machine } from '#emu/host/machine.ts';
 import { multiFunction, type Plug, type PortSpec, pcieSwitch } from '#emu/host/machine-spec.ts';
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
-import type { DeviceSpec } from '#emu/pcie/device-spec.ts';
-import { Endpoint } from '#emu/pcie/endpoint.ts';
+import type { DeviceSpec } from '#emu/pcie/endpoint/device-spec.ts';
+import { Endpoint } from '#emu/pcie/endpoint/endpoint.ts';
 
 /** Numbers to choose by; zeros behind its end, which always choose the simplest. */
 export class Tape {

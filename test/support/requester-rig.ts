@@ -4,10 +4,10 @@
  * @module
  */
 import { alignUp } from '#emu/base/units.ts';
-import { type DmaRangeList, dmaCursor } from '#emu/dma/dma-range-list.ts';
-import { IommuDomain } from '#emu/dma/iommu-domain.ts';
+import { type DmaRangeList, dmaCursor } from '#emu/dma/lists/dma-range-list.ts';
+import { IommuDomain } from '#emu/dma/providers/iommu-domain.ts';
 import { IommuCounter } from '#emu/iommu/translation-unit.ts';
-import { isMemory } from '#emu/pcie/tlp.ts';
+import { isMemory } from '#emu/pcie/tlp/tlp.ts';
 import { type BridgesRig, mark } from '#test/support/bridges-rig.ts';
 
 export const PAGE = 4096;

@@ -5,13 +5,13 @@
  */
 import assert from 'node:assert/strict';
 import { offsetBy } from '#emu/base/units.ts';
-import type { DmaRangeList } from '#emu/dma/dma-range-list.ts';
-import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
+import type { DmaRangeList } from '#emu/dma/lists/dma-range-list.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import { type AcsPolicy, type MachineSpec, pcieSwitch } from '#emu/host/machine-spec.ts';
 import type { SparseMemory } from '#emu/memory/sparse-memory.ts';
-import { AcsBit } from '#emu/pcie/config-registers.ts';
-import { DmaStatus } from '#emu/pcie/dma-status.ts';
+import { AcsBit } from '#emu/pcie/config/config-registers.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';
+import { DmaStatus } from '#emu/pcie/tlp/dma-status.ts';
 import { barMemory } from '#test/support/bar-memory.ts';
 import { BridgesRig, bytesAt, mark } from '#test/support/bridges-rig.ts';
 import { drive, MiB, PAGE, rootRequests, TiB, translations } from '#test/support/requester-rig.ts';

@@ -4,17 +4,17 @@
  */
 import { type DmaAddr, dmaAddr, hi32, lo32, physAddr } from '#emu/base/units.ts';
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
-import { addAcs, addPcie } from '#emu/pcie/capabilities.ts';
-import { DevCtl, Header, Pcie, PortType, Type1 } from '#emu/pcie/config-registers.ts';
-import { ConfigSpace } from '#emu/pcie/config-space.ts';
-import { type DmaClient, Endpoint, type EndpointSpec } from '#emu/pcie/endpoint.ts';
+import { addAcs, addPcie } from '#emu/pcie/config/capabilities.ts';
+import { DevCtl, Header, Pcie, PortType, Type1 } from '#emu/pcie/config/config-registers.ts';
+import { ConfigSpace } from '#emu/pcie/config/config-space.ts';
+import { type DmaClient, Endpoint, type EndpointSpec } from '#emu/pcie/endpoint/endpoint.ts';
 import { Fabric, type Fidelity } from '#emu/pcie/fabric.ts';
-import type { LinkSpec } from '#emu/pcie/link.ts';
-import type { PeerReadTable } from '#emu/pcie/peer-reads.ts';
-import { Port } from '#emu/pcie/port.ts';
-import { RootComplex } from '#emu/pcie/root-complex.ts';
-import { Switch } from '#emu/pcie/switch.ts';
-import { Tlp, TlpKind } from '#emu/pcie/tlp.ts';
+import type { LinkSpec } from '#emu/pcie/link/link.ts';
+import { Port } from '#emu/pcie/link/port.ts';
+import type { PeerReadTable } from '#emu/pcie/root/peer-reads.ts';
+import { RootComplex } from '#emu/pcie/root/root-complex.ts';
+import { Switch } from '#emu/pcie/switch/switch.ts';
+import { Tlp, TlpKind } from '#emu/pcie/tlp/tlp.ts';
 import { Kernel } from '#emu/sim/kernel.ts';
 
 export const BAR_BYTES = 2 ** 20;

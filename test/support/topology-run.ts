@@ -5,11 +5,11 @@
 import { createHash } from 'node:crypto';
 import { bdfFromId, type DmaAddr, dmaAddr, physAddr } from '#emu/base/units.ts';
 import type { Machine, MachinePlan } from '#emu/host/machine.ts';
-import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
-import type { Endpoint } from '#emu/pcie/endpoint.ts';
+import type { Endpoint } from '#emu/pcie/endpoint/endpoint.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';
-import type { Port } from '#emu/pcie/port.ts';
-import { TlpKind } from '#emu/pcie/tlp.ts';
+import type { Port } from '#emu/pcie/link/port.ts';
+import { DmaStatus, Purpose } from '#emu/pcie/tlp/dma-status.ts';
+import { TlpKind } from '#emu/pcie/tlp/tlp.ts';
 import { type Process, wait } from '#emu/sim/process.ts';
 import { DeliveryWatch } from '#test/support/delivery-watch.ts';
 import {

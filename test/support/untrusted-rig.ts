@@ -3,10 +3,10 @@
  * goes through the translation, page by page. Builds; asserts nothing but that mapping works. @module
  */
 import { physAddr } from '#emu/base/units.ts';
-import { BouncePool } from '#emu/dma/bounce-pool.ts';
 import type { DmaTraits } from '#emu/dma/dma-traits.ts';
-import { FlushPolicy } from '#emu/dma/flush-queue.ts';
-import { IommuDomain } from '#emu/dma/iommu-domain.ts';
+import { BouncePool } from '#emu/dma/providers/bounce-pool.ts';
+import { FlushPolicy } from '#emu/dma/providers/flush-queue.ts';
+import { IommuDomain } from '#emu/dma/providers/iommu-domain.ts';
 import { IommuDriverRig, NEAR } from '#test/support/dma-rig.ts';
 
 const POOL = physAddr(0x4000_0000);

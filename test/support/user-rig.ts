@@ -4,16 +4,16 @@
  * @module
  */
 import { type Bdf, bdf, dmaAddr, type PhysAddr, physAddr } from '#emu/base/units.ts';
-import { mapType } from '#emu/dma/p2p.ts';
-import type { PciFunctionView, PciView } from '#emu/dma/pci-view.ts';
-import type { PhyRangeList } from '#emu/dma/phy-range-list.ts';
-import { AddressSpace, type SpaceOptions, type UserHost } from '#emu/host/address-space.ts';
-import { HostMemory } from '#emu/host/mm.ts';
-import { PeerMemory } from '#emu/host/peer-memory.ts';
-import { PinLedger } from '#emu/host/pin-ledger.ts';
-import { type PinFlags, pinUserPages } from '#emu/host/pinning.ts';
-import { type Refusal, wasRefused } from '#emu/host/refusal.ts';
-import { type UserAddr, userAddr } from '#emu/host/user-address.ts';
+import type { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
+import { mapType } from '#emu/dma/p2p/p2p.ts';
+import type { PciFunctionView, PciView } from '#emu/dma/p2p/pci-view.ts';
+import { AddressSpace, type SpaceOptions, type UserHost } from '#emu/host/memory/address-space.ts';
+import { HostMemory } from '#emu/host/memory/mm.ts';
+import { PinLedger } from '#emu/host/memory/pin-ledger.ts';
+import { type PinFlags, pinUserPages } from '#emu/host/memory/pinning.ts';
+import { type Refusal, wasRefused } from '#emu/host/memory/refusal.ts';
+import { type UserAddr, userAddr } from '#emu/host/memory/user-address.ts';
+import { PeerMemory } from '#emu/host/peer/peer-memory.ts';
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
 import { Kernel } from '#emu/sim/kernel.ts';
 

@@ -4,11 +4,11 @@
  * @module
  */
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
-import type { BarSpec } from '#emu/pcie/config-header.ts';
-import type { DeviceSpec } from '#emu/pcie/device-spec.ts';
-import { type BarHandler, Endpoint } from '#emu/pcie/endpoint.ts';
+import type { BarSpec } from '#emu/pcie/config/config-header.ts';
+import type { SriovOptions } from '#emu/pcie/config/sriov.ts';
+import type { DeviceSpec } from '#emu/pcie/endpoint/device-spec.ts';
+import { type BarHandler, Endpoint } from '#emu/pcie/endpoint/endpoint.ts';
 import type { Fabric } from '#emu/pcie/fabric.ts';
-import type { SriovOptions } from '#emu/pcie/sriov.ts';
 
 const IDENTITY = { vendorId: 0x1234, deviceId: 0x5f00, classCode: 0x020000 };
 export const VF_DEVICE_ID = 0x5f01;

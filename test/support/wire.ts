@@ -3,8 +3,8 @@
  * Asserts nothing. @module
  */
 import type { Fabric, FabricError, TlpProbe } from '#emu/pcie/fabric.ts';
-import type { Port } from '#emu/pcie/port.ts';
-import type { Tlp } from '#emu/pcie/tlp.ts';
+import type { Port } from '#emu/pcie/link/port.ts';
+import type { Tlp } from '#emu/pcie/tlp/tlp.ts';
 
 /** A TLP as it started on a link. */
 export interface OnWire {

@@ -18,7 +18,7 @@ import {
 import { usage } from '#emu/base/errors.ts';
 import type { RegisterSpec } from '#emu/base/registers.ts';
 import { type DmaAddr, hex, hi32, lo32, offsetBy, type PhysAddr } from '#emu/base/units.ts';
-import type { DmaRangeList } from '#emu/dma/dma-range-list.ts';
+import type { DmaRangeList } from '#emu/dma/lists/dma-range-list.ts';
 import type { Cpu } from '#emu/host/cpu.ts';
 import type { Machine } from '#emu/host/machine.ts';
 import type { PciFunction } from '#emu/host/pci-function.ts';

@@ -19,9 +19,9 @@ import {
 import { TOO_LARGE } from '#emu/base/layout.ts';
 import { RegisterFile, type RegisterSpec } from '#emu/base/registers.ts';
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
-import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
-import { type BarHandler, type DmaClient, Endpoint } from '#emu/pcie/endpoint.ts';
+import { type BarHandler, type DmaClient, Endpoint } from '#emu/pcie/endpoint/endpoint.ts';
 import type { Fabric } from '#emu/pcie/fabric.ts';
+import { DmaStatus, Purpose } from '#emu/pcie/tlp/dma-status.ts';
 import { Timer } from '#emu/sim/timer.ts';
 import { bufferOffset, factorial, wireAddress } from './arithmetic.ts';
 

@@ -6,10 +6,10 @@
 import { DEFAULT_MEMORY_BYTES, IDENTITY, MEMORY_BAR } from '#devices/exerciser/spec.ts';
 import type { DmaAddr } from '#emu/base/units.ts';
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
-import { type DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
-import { Endpoint, type EndpointSpec } from '#emu/pcie/endpoint.ts';
+import { Endpoint, type EndpointSpec } from '#emu/pcie/endpoint/endpoint.ts';
 import type { Fabric } from '#emu/pcie/fabric.ts';
-import type { RequestAttributes } from '#emu/pcie/request-attributes.ts';
+import { type DmaStatus, Purpose } from '#emu/pcie/tlp/dma-status.ts';
+import type { RequestAttributes } from '#emu/pcie/tlp/request-attributes.ts';
 import type { Pending } from '#emu/sim/pending.ts';
 
 /** What may differ from one exerciser to another, besides what any endpoint may. */

@@ -6,7 +6,7 @@
 import type { SdmaGeneration } from '#devices/gpu/spec.ts';
 import { usage } from '#emu/base/errors.ts';
 import type { DmaDevice } from '#emu/dma/dma-device.ts';
-import type { PhyRangeList } from '#emu/dma/phy-range-list.ts';
+import type { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import type { PciFunction } from '#emu/host/pci-function.ts';
 import type { Kernel } from '#emu/sim/kernel.ts';
 import type { Pending } from '#emu/sim/pending.ts';

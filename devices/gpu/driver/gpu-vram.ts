@@ -4,7 +4,7 @@
  */
 import { usage } from '#emu/base/errors.ts';
 import { hex, offsetBy, type PhysAddr } from '#emu/base/units.ts';
-import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import { VramAllocator } from './vram-allocator.ts';
 
 export class GpuVram {

@@ -4,8 +4,8 @@
  */
 import { usage } from '#emu/base/errors.ts';
 import { ADDR_LIMIT, type DmaAddr, hex } from '#emu/base/units.ts';
-import { type DmaRangeList, dmaCursor } from '#emu/dma/dma-range-list.ts';
-import type { RangeCursor } from '#emu/dma/range-cursor.ts';
+import { type DmaRangeList, dmaCursor } from '#emu/dma/lists/dma-range-list.ts';
+import type { RangeCursor } from '#emu/dma/lists/range-cursor.ts';
 
 /** Where a transfer begins: an offset in VRAM, a bus address or IOVA, or ranges mapped for the GPU. */
 export type GpuLocation =

@@ -6,8 +6,8 @@
 import { Bar, FB_UNIT, Identity, Reg, SDMA_V6, SDMA0_DOORBELL } from '#devices/gpu/spec.ts';
 import { EmuError, usage } from '#emu/base/errors.ts';
 import { hex, hi32, lo32, offsetBy } from '#emu/base/units.ts';
-import type { CoherentMemory } from '#emu/dma/coherent-memory.ts';
 import { isRefusal } from '#emu/dma/mapping.ts';
+import type { CoherentMemory } from '#emu/dma/providers/coherent-memory.ts';
 import type { Machine } from '#emu/host/machine.ts';
 import type { PciFunction } from '#emu/host/pci-function.ts';
 import type { Pending } from '#emu/sim/pending.ts';

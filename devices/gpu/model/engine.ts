@@ -3,7 +3,7 @@
  * @module
  */
 import type { SparseMemory } from '#emu/memory/sparse-memory.ts';
-import type { Endpoint } from '#emu/pcie/endpoint.ts';
+import type { Endpoint } from '#emu/pcie/endpoint/endpoint.ts';
 import type { Aperture } from './place.ts';
 import type { VramPort } from './vram-port.ts';
 

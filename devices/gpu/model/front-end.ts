@@ -5,7 +5,7 @@
  */
 import { QueueException, type SdmaGeneration } from '#devices/gpu/spec.ts';
 import { copyMemory, type SparseMemory } from '#emu/memory/sparse-memory.ts';
-import { DmaStatus } from '#emu/pcie/dma-status.ts';
+import { DmaStatus } from '#emu/pcie/tlp/dma-status.ts';
 import type { Target } from '#emu/sim/kernel.ts';
 import type { Engine } from './engine.ts';
 import { PacketDecoder, PacketKind, SdmaPacket } from './packet-decoder.ts';

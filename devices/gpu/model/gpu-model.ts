@@ -15,7 +15,7 @@ import {
   SdmaReg,
 } from '#devices/gpu/spec.ts';
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
-import { type BarHandler, Endpoint } from '#emu/pcie/endpoint.ts';
+import { type BarHandler, Endpoint } from '#emu/pcie/endpoint/endpoint.ts';
 import type { Fabric } from '#emu/pcie/fabric.ts';
 import { type EngineTiming, scratchMap } from './engine.ts';
 import { Aperture } from './place.ts';

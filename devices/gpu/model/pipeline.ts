@@ -6,8 +6,8 @@
 import { QueueException } from '#devices/gpu/spec.ts';
 import { dmaAddr } from '#emu/base/units.ts';
 import { copyMemory } from '#emu/memory/sparse-memory.ts';
-import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
-import type { DmaClient } from '#emu/pcie/endpoint.ts';
+import type { DmaClient } from '#emu/pcie/endpoint/endpoint.ts';
+import { DmaStatus, Purpose } from '#emu/pcie/tlp/dma-status.ts';
 import type { EventArg, Target } from '#emu/sim/kernel.ts';
 import type { Engine } from './engine.ts';
 import { Place } from './place.ts';

@@ -4,8 +4,8 @@
  * @module
  */
 import { dmaAddr, hi32, lo32 } from '#emu/base/units.ts';
-import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
-import type { DmaClient } from '#emu/pcie/endpoint.ts';
+import type { DmaClient } from '#emu/pcie/endpoint/endpoint.ts';
+import { DmaStatus, Purpose } from '#emu/pcie/tlp/dma-status.ts';
 import type { Engine } from './engine.ts';
 import { Place } from './place.ts';
 

@@ -6,7 +6,7 @@
 import { invariant } from '#emu/base/errors.ts';
 import { RegisterFile, type RegisterSpec } from '#emu/base/registers.ts';
 import { PAGE_SIZE, pageOffset } from '#emu/base/units.ts';
-import type { BarHandler } from '#emu/pcie/endpoint.ts';
+import type { BarHandler } from '#emu/pcie/endpoint/endpoint.ts';
 
 /** Called after a write to the register. */
 type Written = () => void;

@@ -15,7 +15,7 @@ import {
   SdmaReg,
 } from '#devices/gpu/spec.ts';
 import { lo32, u64 } from '#emu/base/units.ts';
-import { DmaStatus } from '#emu/pcie/dma-status.ts';
+import { DmaStatus } from '#emu/pcie/tlp/dma-status.ts';
 import { type Engine, scratchMap } from './engine.ts';
 import { FrontEnd } from './front-end.ts';
 import { type Fault, type PacketTag, Pipeline, type PipelineClient } from './pipeline.ts';

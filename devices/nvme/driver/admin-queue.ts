@@ -6,7 +6,7 @@
 import { AdminOpcode, SetFeaturesCdw10 } from '#devices/nvme/spec.ts';
 import { IdentifyCdw10 } from '#devices/nvme/spec-identify.ts';
 import { EmuError } from '#emu/base/errors.ts';
-import type { CoherentMemory } from '#emu/dma/coherent-memory.ts';
+import type { CoherentMemory } from '#emu/dma/providers/coherent-memory.ts';
 import type { Kernel } from '#emu/sim/kernel.ts';
 import { type Process, wait } from '#emu/sim/process.ts';
 import { CommandFields } from './command-fields.ts';

@@ -29,7 +29,7 @@ import {
 import { Cns } from '#devices/nvme/spec-identify.ts';
 import { EmuError } from '#emu/base/errors.ts';
 import { hex, hi32, lo32, type PhysAddr, physAddr } from '#emu/base/units.ts';
-import type { CoherentMemory } from '#emu/dma/coherent-memory.ts';
+import type { CoherentMemory } from '#emu/dma/providers/coherent-memory.ts';
 import { type Process, wait } from '#emu/sim/process.ts';
 import { AdminQueue } from './admin-queue.ts';
 import type { DriverHost } from './host-access.ts';

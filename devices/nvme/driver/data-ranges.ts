@@ -4,7 +4,7 @@
  * @module
  */
 import { type DmaAddr, dmaAddr } from '#emu/base/units.ts';
-import { type DmaRangeList, dmaCursor } from '#emu/dma/dma-range-list.ts';
+import { type DmaRangeList, dmaCursor } from '#emu/dma/lists/dma-range-list.ts';
 
 const START_CAPACITY = 16;
 

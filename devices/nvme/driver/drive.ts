@@ -8,7 +8,7 @@ import { IoOpcode, RwCdw12 } from '#devices/nvme/spec.ts';
 import { usage } from '#emu/base/errors.ts';
 import { hi32, lo32 } from '#emu/base/units.ts';
 import type { DmaDevice } from '#emu/dma/dma-device.ts';
-import type { DmaRangeList } from '#emu/dma/dma-range-list.ts';
+import type { DmaRangeList } from '#emu/dma/lists/dma-range-list.ts';
 import type { DmaMapping } from '#emu/dma/mapping.ts';
 import type { Pending } from '#emu/sim/pending.ts';
 import type { Process } from '#emu/sim/process.ts';

@@ -4,11 +4,11 @@
  */
 import { EmuError } from '#emu/base/errors.ts';
 import type { PhysAddr } from '#emu/base/units.ts';
-import type { CoherentMemory } from '#emu/dma/coherent-memory.ts';
 import type { DmaDevice } from '#emu/dma/dma-device.ts';
 import { isRefusal } from '#emu/dma/mapping.ts';
+import type { CoherentMemory } from '#emu/dma/providers/coherent-memory.ts';
 import type { Cpu } from '#emu/host/cpu.ts';
-import type { HostMemory } from '#emu/host/mm.ts';
+import type { HostMemory } from '#emu/host/memory/mm.ts';
 import type { Kernel } from '#emu/sim/kernel.ts';
 
 export interface DriverHost {

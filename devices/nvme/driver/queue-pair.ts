@@ -6,7 +6,7 @@
 
 import { Cqe, CqeStatus, DOORBELLS_AT, Sqe } from '#devices/nvme/spec.ts';
 import { offsetBy, type PhysAddr, pageOffset, physAddr } from '#emu/base/units.ts';
-import type { CoherentMemory } from '#emu/dma/coherent-memory.ts';
+import type { CoherentMemory } from '#emu/dma/providers/coherent-memory.ts';
 import { arena } from '#emu/memory/arena.ts';
 import { DelayLine } from '#emu/sim/delay-line.ts';
 import type { EventArg, Target } from '#emu/sim/kernel.ts';

@@ -6,7 +6,7 @@
 
 import { Status } from '#devices/nvme/spec.ts';
 import { hi32, lo32 } from '#emu/base/units.ts';
-import type { DmaRangeList } from '#emu/dma/dma-range-list.ts';
+import type { DmaRangeList } from '#emu/dma/lists/dma-range-list.ts';
 import type { Kernel } from '#emu/sim/kernel.ts';
 import type { Pending } from '#emu/sim/pending.ts';
 import { CommandFields } from './command-fields.ts';

@@ -7,7 +7,7 @@
 import { AsyncEventError, AsyncEventType, Status } from '#devices/nvme/spec.ts';
 import type { SglSupport } from '#devices/nvme/spec-identify.ts';
 import type { SparseMemory } from '#emu/memory/sparse-memory.ts';
-import type { Endpoint } from '#emu/pcie/endpoint.ts';
+import type { Endpoint } from '#emu/pcie/endpoint/endpoint.ts';
 import type { EventArg, Kernel, Target } from '#emu/sim/kernel.ts';
 import { ADMIN_OPCODES, AdminCommands } from './admin-commands.ts';
 import { AsyncEvents } from './async-events.ts';

@@ -19,8 +19,8 @@ import {
 } from '#devices/nvme/spec.ts';
 import { RegisterFile, type RegisterSpec } from '#emu/base/registers.ts';
 import { ADDR_LIMIT, u64 } from '#emu/base/units.ts';
-import { CapabilityId, MsiX, MsiXControl } from '#emu/pcie/config-registers.ts';
-import type { BarHandler, Endpoint } from '#emu/pcie/endpoint.ts';
+import { CapabilityId, MsiX, MsiXControl } from '#emu/pcie/config/config-registers.ts';
+import type { BarHandler, Endpoint } from '#emu/pcie/endpoint/endpoint.ts';
 import { Timer } from '#emu/sim/timer.ts';
 import { type CommandProbe, CommandProcessor, type Drive } from './command-processor.ts';
 import { MPS_MAX, propertyTable } from './property-table.ts';

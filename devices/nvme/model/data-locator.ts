@@ -7,7 +7,7 @@
 import { MIN_PAGE_SIZE, Psdt, Status } from '#devices/nvme/spec.ts';
 import { PAGE_SIZE, pageOffset } from '#emu/base/units.ts';
 import { arena } from '#emu/memory/arena.ts';
-import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
+import { DmaStatus, Purpose } from '#emu/pcie/tlp/dma-status.ts';
 import type { Command, CommandPool } from './command.ts';
 import { WalkStep } from './descriptor-walk.ts';
 import type { DmaChannel, HostPort } from './host-port.ts';

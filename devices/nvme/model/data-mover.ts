@@ -5,7 +5,7 @@
  */
 
 import { Status } from '#devices/nvme/spec.ts';
-import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
+import { DmaStatus, Purpose } from '#emu/pcie/tlp/dma-status.ts';
 import type { EventArg, Kernel, Target } from '#emu/sim/kernel.ts';
 import { Command, CommandList } from './command.ts';
 import type { DmaChannel, HostPort } from './host-port.ts';

@@ -10,7 +10,7 @@ import { checkKeys, type KeysOf } from '#emu/base/known-keys.ts';
 import { alignUp, PAGE_SIZE } from '#emu/base/units.ts';
 import type { BlockStore } from '#emu/memory/block-store.ts';
 import { SparseMemory } from '#emu/memory/sparse-memory.ts';
-import { type BarHandler, Endpoint, type EndpointSpec } from '#emu/pcie/endpoint.ts';
+import { type BarHandler, Endpoint, type EndpointSpec } from '#emu/pcie/endpoint/endpoint.ts';
 import type { Fabric } from '#emu/pcie/fabric.ts';
 import { Random } from '#emu/sim/random.ts';
 import type { Drive } from './command-processor.ts';

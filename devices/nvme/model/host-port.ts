@@ -5,8 +5,8 @@
  */
 import { ADDR_LIMIT, dmaAddr } from '#emu/base/units.ts';
 import type { SparseMemory } from '#emu/memory/sparse-memory.ts';
-import { DmaStatus, type Purpose } from '#emu/pcie/dma-status.ts';
-import type { DmaClient, Endpoint } from '#emu/pcie/endpoint.ts';
+import type { DmaClient, Endpoint } from '#emu/pcie/endpoint/endpoint.ts';
+import { DmaStatus, type Purpose } from '#emu/pcie/tlp/dma-status.ts';
 import type { EventArg, Target } from '#emu/sim/kernel.ts';
 
 export class HostPort {

@@ -9,7 +9,7 @@ import type { SglSupport } from '#devices/nvme/spec-identify.ts';
 import { invariant } from '#emu/base/errors.ts';
 import { pageOffset } from '#emu/base/units.ts';
 import { arena } from '#emu/memory/arena.ts';
-import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
+import { DmaStatus, Purpose } from '#emu/pcie/tlp/dma-status.ts';
 import { type Command, CommandPool } from './command.ts';
 import { CompletionQueue } from './completion-queue.ts';
 import type { DmaChannel, HostPort } from './host-port.ts';

@@ -4,9 +4,9 @@
  * memory never written has none that a bounce buffer would have to copy.
  * @module
  */
-import { IovaAllocator } from '#emu/dma/iova-allocator.ts';
-import type { PhyRangeList } from '#emu/dma/phy-range-list.ts';
-import { RangeLayouts } from '#emu/dma/range-layouts.ts';
+import { IovaAllocator } from '#emu/dma/iova/iova-allocator.ts';
+import type { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
+import { RangeLayouts } from '#emu/dma/lists/range-layouts.ts';
 import { Recorder } from '#emu/scenario/recorder.ts';
 import type { Bench, BenchResult } from './bench.ts';
 import { cheapest } from './cheapest.ts';

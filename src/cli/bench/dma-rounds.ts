@@ -10,17 +10,17 @@ import {
   STAND_REGISTERS,
   StandView,
 } from '#emu/cli/dma-stand.ts';
-import { BouncePool } from '#emu/dma/bounce-pool.ts';
-import { BounceProvider } from '#emu/dma/bounce-provider.ts';
-import { DirectProvider } from '#emu/dma/direct-provider.ts';
 import type { DmaDevice } from '#emu/dma/dma-device.ts';
-import type { DmaProvider } from '#emu/dma/dma-provider.ts';
-import { FlushPolicy } from '#emu/dma/flush-queue.ts';
-import { IommuProvider } from '#emu/dma/iommu-provider.ts';
-import { LegacyProvider } from '#emu/dma/legacy-provider.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
+import type { RangeLayout } from '#emu/dma/lists/range-layout.ts';
 import { Direction, isRefusal } from '#emu/dma/mapping.ts';
-import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
-import type { RangeLayout } from '#emu/dma/range-layout.ts';
+import { BouncePool } from '#emu/dma/providers/bounce-pool.ts';
+import { BounceProvider } from '#emu/dma/providers/bounce-provider.ts';
+import { DirectProvider } from '#emu/dma/providers/direct-provider.ts';
+import type { DmaProvider } from '#emu/dma/providers/dma-provider.ts';
+import { FlushPolicy } from '#emu/dma/providers/flush-queue.ts';
+import { IommuProvider } from '#emu/dma/providers/iommu-provider.ts';
+import { LegacyProvider } from '#emu/dma/providers/legacy-provider.ts';
 
 export const PROVIDERS = ['direct', 'iommu', 'iommuLazy', 'bounce', 'legacy'] as const;
 export type ProviderName = (typeof PROVIDERS)[number];

@@ -10,11 +10,11 @@ import { Direction, isRefusal } from '#emu/dma/mapping.ts';
 import { type Machine, machine } from '#emu/host/machine.ts';
 import { pcieSwitch } from '#emu/host/machine-spec.ts';
 import type { SparseMemory } from '#emu/memory/sparse-memory.ts';
-import { AcsBit, Command } from '#emu/pcie/config-registers.ts';
-import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
-import type { DmaClient } from '#emu/pcie/endpoint.ts';
+import { AcsBit, Command } from '#emu/pcie/config/config-registers.ts';
+import type { DmaClient } from '#emu/pcie/endpoint/endpoint.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';
-import { DEFAULT_LINK } from '#emu/pcie/link.ts';
+import { DEFAULT_LINK } from '#emu/pcie/link/link.ts';
+import { DmaStatus, Purpose } from '#emu/pcie/tlp/dma-status.ts';
 import { Random } from '#emu/sim/random.ts';
 
 export interface TrafficOptions {

@@ -14,13 +14,13 @@ import {
   standPolicy,
 } from '#emu/cli/dma-stand.ts';
 import type { DmaDevice } from '#emu/dma/dma-device.ts';
-import { DmaFlag } from '#emu/dma/dma-range-list.ts';
-import { IommuDomain } from '#emu/dma/iommu-domain.ts';
-import { IommuProvider } from '#emu/dma/iommu-provider.ts';
+import { DmaFlag } from '#emu/dma/lists/dma-range-list.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
+import { MAX_RANGE_BYTES } from '#emu/dma/lists/range-layout.ts';
 import { Direction, isRefusal } from '#emu/dma/mapping.ts';
 import { MappingRecord } from '#emu/dma/mapping-record.ts';
-import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
-import { MAX_RANGE_BYTES } from '#emu/dma/range-layout.ts';
+import { IommuDomain } from '#emu/dma/providers/iommu-domain.ts';
+import { IommuProvider } from '#emu/dma/providers/iommu-provider.ts';
 import type { ListVector, VectorOutcome, VectorRange, VectorSegment } from './list-vectors.ts';
 
 export interface VectorResult {

@@ -3,8 +3,8 @@
  * @module
  */
 import type { TlpProbe } from '#emu/pcie/fabric.ts';
-import type { Port } from '#emu/pcie/port.ts';
-import { TLP_NAMES, type Tlp } from '#emu/pcie/tlp.ts';
+import type { Port } from '#emu/pcie/link/port.ts';
+import { TLP_NAMES, type Tlp } from '#emu/pcie/tlp/tlp.ts';
 
 /** TLPs to count: all that agree in every field that is given. */
 export interface TlpPattern {

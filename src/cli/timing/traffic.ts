@@ -5,8 +5,8 @@
 import type { ExerciserModel } from '#devices/exerciser/index.ts';
 import { EmuError } from '#emu/base/errors.ts';
 import { type DmaAddr, offsetBy } from '#emu/base/units.ts';
-import { DmaStatus, Purpose } from '#emu/pcie/dma-status.ts';
-import type { DmaClient } from '#emu/pcie/endpoint.ts';
+import type { DmaClient } from '#emu/pcie/endpoint/endpoint.ts';
+import { DmaStatus, Purpose } from '#emu/pcie/tlp/dma-status.ts';
 import type { Kernel } from '#emu/sim/kernel.ts';
 import type { Random } from '#emu/sim/random.ts';
 import { Timer } from '#emu/sim/timer.ts';

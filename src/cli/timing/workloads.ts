@@ -5,13 +5,13 @@
  */
 import { openNvme } from '#devices/nvme/index.ts';
 import { EmuError, invariant, usage } from '#emu/base/errors.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import { Direction, isRefusal } from '#emu/dma/mapping.ts';
-import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
 import type { Machine } from '#emu/host/machine.ts';
-import { ackLatencySymbols } from '#emu/pcie/ack-timing.ts';
-import type { Endpoint } from '#emu/pcie/endpoint.ts';
-import { serialisationPs } from '#emu/pcie/link-timing.ts';
-import { isCompletion } from '#emu/pcie/tlp.ts';
+import type { Endpoint } from '#emu/pcie/endpoint/endpoint.ts';
+import { ackLatencySymbols } from '#emu/pcie/link/ack-timing.ts';
+import { serialisationPs } from '#emu/pcie/link/link-timing.ts';
+import { isCompletion } from '#emu/pcie/tlp/tlp.ts';
 import type { Pending } from '#emu/sim/pending.ts';
 import type {
   NvmeWorkload,

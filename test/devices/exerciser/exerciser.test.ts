@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { exerciser, openExerciser } from '#devices/exerciser/index.ts';
 import { dmaAddr } from '#emu/base/units.ts';
 import { machine } from '#emu/host/machine.ts';
-import { DmaStatus } from '#emu/pcie/dma-status.ts';
+import { DmaStatus } from '#emu/pcie/tlp/dma-status.ts';
 
 const SIZE = 5000;
 const sent = Uint8Array.from({ length: SIZE }, (_, i) => (i * 7) >> 2);

@@ -12,8 +12,8 @@ import {
 } from '#devices/gpu/index.ts';
 import { QueueException } from '#devices/gpu/spec.ts';
 import { dmaAddr, type PhysAddr, us } from '#emu/base/units.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import { Direction, type DmaMapping, isRefusal } from '#emu/dma/mapping.ts';
-import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
 import { type Machine, machine } from '#emu/host/machine.ts';
 import { type MachineSpec, pcieSwitch } from '#emu/host/machine-spec.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';

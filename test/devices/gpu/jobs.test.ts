@@ -18,7 +18,7 @@ import { LocationCursor } from '#devices/gpu/driver/location-cursor.ts';
 import { PacketDecoder, PacketKind, SdmaPacket } from '#devices/gpu/model/packet-decoder.ts';
 import { SDMA_V6 } from '#devices/gpu/spec.ts';
 import { dmaAddr } from '#emu/base/units.ts';
-import { DmaRangeList } from '#emu/dma/dma-range-list.ts';
+import { DmaRangeList } from '#emu/dma/lists/dma-range-list.ts';
 import { patternBytes } from '#test/support/gpu-rig.ts';
 
 const SPACE = { vramBase: 2 ** 39, vramBytes: 2 ** 24, vramLimit: 2 ** 39 + 2 ** 24 };

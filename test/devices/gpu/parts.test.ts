@@ -12,7 +12,7 @@ import { RegisterSpace } from '#devices/gpu/model/register-space.ts';
 import { VramPort } from '#devices/gpu/model/vram-port.ts';
 import { FB_UNIT, PLAIN_STORAGE, REGISTERS_SIZE, Reg, SdmaReg } from '#devices/gpu/spec.ts';
 import { ADDR_LIMIT, dmaAddr } from '#emu/base/units.ts';
-import { DmaRangeList } from '#emu/dma/dma-range-list.ts';
+import { DmaRangeList } from '#emu/dma/lists/dma-range-list.ts';
 import { throwsCode } from '#test/support/usage-error.ts';
 
 const powerOf2 = fc.integer({ min: 6, max: 20 }).map((n) => 2 ** n);

@@ -4,8 +4,8 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { QueueException, Reg, SdmaReg } from '#devices/gpu/spec.ts';
 import { offsetBy } from '#emu/base/units.ts';
-import { DmaStatus } from '#emu/pcie/dma-status.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';
+import { DmaStatus } from '#emu/pcie/tlp/dma-status.ts';
 import { FB, GpuRig } from '#test/support/gpu-rig.ts';
 
 const BOTH: readonly Fidelity[] = ['timed', 'functional'];

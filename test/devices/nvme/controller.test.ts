@@ -8,7 +8,7 @@ import { TIMING } from '#devices/nvme/index.ts';
 import { AdminOpcode, Cc, Csts, Property, Shn, VERSION } from '#devices/nvme/spec.ts';
 import { ns } from '#emu/base/units.ts';
 import { MemoryStore } from '#emu/memory/block-store.ts';
-import { CapabilityId, Command, DevCtl, Header, Pcie } from '#emu/pcie/config-registers.ts';
+import { CapabilityId, Command, DevCtl, Header, Pcie } from '#emu/pcie/config/config-registers.ts';
 import { BLOCK, CC, EN, NOWHERE, RawDrive } from './raw-drive.ts';
 
 const READY = 1;

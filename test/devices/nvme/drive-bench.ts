@@ -10,8 +10,8 @@ import {
   openNvme,
 } from '#devices/nvme/index.ts';
 import type { PhysAddr } from '#emu/base/units.ts';
+import type { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import { Direction, type DmaMapping, isRefusal } from '#emu/dma/mapping.ts';
-import type { PhyRangeList } from '#emu/dma/phy-range-list.ts';
 import { type Machine, machine } from '#emu/host/machine.ts';
 import { type BlockStore, MemoryStore } from '#emu/memory/block-store.ts';
 import { installNodeEventLoop } from '#emu/observe/event-loop.ts';

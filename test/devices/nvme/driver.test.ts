@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { type NvmeResult, nvme } from '#devices/nvme/index.ts';
 import { type PhysAddr, physAddr } from '#emu/base/units.ts';
-import { PhyRangeList } from '#emu/dma/phy-range-list.ts';
+import { PhyRangeList } from '#emu/dma/lists/phy-range-list.ts';
 import { machine } from '#emu/host/machine.ts';
 import { MemoryStore } from '#emu/memory/block-store.ts';
 import type { Fidelity } from '#emu/pcie/fabric.ts';

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { AdminOpcode, Cc, IoOpcode, Property, Status } from '#devices/nvme/spec.ts';
-import { CapabilityId, MsiX, MsiXControl } from '#emu/pcie/config-registers.ts';
+import { CapabilityId, MsiX, MsiXControl } from '#emu/pcie/config/config-registers.ts';
 import { CC, EN, NOWHERE, RawDrive } from './raw-drive.ts';
 
 const FLUSH = { opcode: IoOpcode.Flush, nsid: 1 } as const;
