@@ -1,6 +1,7 @@
 /**
  * The driver's end of the command queue: writes commands to host memory and learns by the data that fences
- * write there when they are done. Work that finds the ring full waits its turn. [RVIOMMU] 3.1, 6.2
+ * write there when they are done. Work of one instant shares a fence and a doorbell; work that finds the ring
+ * full waits its turn. [RVIOMMU] 3.1, 6.2
  * @module
  */
 import type { EmuError } from '#emu/base/errors.ts';
@@ -38,11 +39,15 @@ export class CommandRing {
   readonly #port: IommuPort;
   readonly #status: PhysAddr;
   readonly #timer: Timer;
+  /** Ends the group of work that is being written, at the same instant. */
+  readonly #closing: Timer;
   #tail = 0;
   #used = 0;
   #sequence = 0;
-  /** Work whose fence is in the ring, and the entries it takes: rings themselves, oldest at `#oldest`. */
+  /** Work in the ring, the data of its fence, and the entries it takes: rings themselves, oldest at `#oldest`. */
   readonly #fences: (Invalidation | null)[] = new Array<Invalidation | null>(ENTRIES).fill(null);
+  readonly #fenceData = new Uint32Array(ENTRIES);
+  readonly #entries = new Uint16Array(ENTRIES);
   #oldest = 0;
   #fenceCount = 0;
   /** Work that is not in the ring yet. */
@@ -56,6 +61,7 @@ export class CommandRing {
     this.#status = port.host.allocate(PAGE, PAGE);
     port.host.memory.setU32(this.#status, 0);
     this.#timer = new Timer(port.host.kernel, path, () => this.#poll());
+    this.#closing = new Timer(port.host.kernel, path, () => this.#close());
   }
 
   /** Fences under way and work that waits for room. */
@@ -76,6 +82,7 @@ export class CommandRing {
   stop(error: EmuError): void {
     this.#error = error;
     this.#timer.disarm();
+    this.#closing.disarm();
     const waiting = this.#waiting.splice(this.#firstWaiting);
     this.#waiting.length = 0;
     this.#firstWaiting = 0;
@@ -112,23 +119,33 @@ export class CommandRing {
 
   #enter(work: Invalidation): void {
     work.emit(this);
+    const at = (this.#oldest + this.#fenceCount) % ENTRIES;
+    this.#fences[at] = work;
+    this.#fenceData[at] = this.#sequence + 1;
+    this.#entries[at] = work.commands;
+    this.#used += work.commands;
+    this.#fenceCount++;
+    if (!this.#closing.armed) this.#closing.arm(0);
+  }
+
+  /** Fences what has been written, and tells the hardware of it. */
+  #close(): void {
     this.#sequence = (this.#sequence + 1) >>> 0;
     const order = Iofence.PR.of(1) | Iofence.PW.of(1);
     const address = this.#status / 4;
     const lo = Command.IofenceC | Iofence.AV.of(1) | order;
     this.#put(lo, this.#sequence, lo32(address), hi32(address));
+    this.#entries[(this.#oldest + this.#fenceCount - 1) % ENTRIES]! += 1;
+    this.#used++;
     this.#port.write(Reg.cqt, this.#tail);
-    this.#used += work.commands + 1;
-    this.#fences[(this.#oldest + this.#fenceCount) % ENTRIES] = work;
-    this.#fenceCount++;
   }
 
   #takeOldest(): Invalidation {
     const work = this.#fences[this.#oldest]!;
+    this.#used -= this.#entries[this.#oldest]!;
     this.#fences[this.#oldest] = null;
     this.#oldest = (this.#oldest + 1) % ENTRIES;
     this.#fenceCount--;
-    this.#used -= work.commands + 1;
     return work;
   }
 
@@ -145,11 +162,14 @@ export class CommandRing {
 
   #poll(): void {
     const done = this.#port.host.memory.getU32(this.#status);
-    let left = (this.#sequence - done) | 0;
-    left = Math.max(0, Math.min(left, this.#fenceCount));
-    while (this.#fenceCount > left) this.#takeOldest().fenced();
+    while (this.#fenceCount > 0 && this.#isFenced(done)) this.#takeOldest().fenced();
     this.#enterWaiting();
     if (this.outstanding > 0 && !this.#error) this.#timer.arm(POLL_PS);
+  }
+
+  /** Whether the fence behind the oldest work is among those that are done; its data wrap. */
+  #isFenced(done: number): boolean {
+    return ((done - this.#fenceData[this.#oldest]!) | 0) >= 0;
   }
 
   #enterWaiting(): void {
