@@ -15,9 +15,8 @@ import { completionFlags } from '#emu/pcie/tlp/request-attributes.ts';
 import { completionBytes } from '#emu/pcie/tlp/splitting.ts';
 import { fillCompletionData, Tlp, TlpFlag, TlpKind, withFlags } from '#emu/pcie/tlp/tlp.ts';
 import { TlpRing } from '#emu/pcie/tlp/tlp-ring.ts';
-import { DelayLine } from '#emu/sim/delay-line.ts';
-import type { EventArg, Target } from '#emu/sim/kernel.ts';
 import { OwnedRead, Piece } from './owned-read.ts';
+import { RequestTimeouts, type TimedRequests } from './request-timeouts.ts';
 import type { RootComplex } from './root-complex.ts';
 
 /** How much a root complex keeps of such reads at a time. */
@@ -33,10 +32,8 @@ const DEFAULT_TAGS = 64;
 const MAX_ENTRIES = 256;
 const MAX_TAGS = 256;
 const UNANSWERED = Piece.Failed + DmaStatus.UnsupportedRequest;
-const TAG_BITS = 8;
-const USES = 2 ** 20;
 
-export class PeerReads implements Target {
+export class PeerReads implements TimedRequests {
   readonly path: string;
   readonly #root: RootComplex;
   readonly #functional: FunctionalPath | null;
@@ -51,12 +48,7 @@ export class PeerReads implements Target {
   readonly #owner: (OwnedRead | null)[];
   readonly #piece: Int32Array;
   readonly #left: Int32Array;
-  readonly #tickets: Int32Array;
-  readonly #lines: (DelayLine | null)[];
-  /** Tells one use of a tag from the next. */
-  readonly #uses: Int32Array;
-  /** Completion timeouts, by their length. */
-  readonly #timeouts = new Map<number, DelayLine>();
+  readonly #timeouts: RequestTimeouts;
   readonly #shown = new Tlp(0);
 
   constructor(root: RootComplex, table: PeerReadTable = {}) {
@@ -72,9 +64,7 @@ export class PeerReads implements Target {
     this.#owner = new Array<OwnedRead | null>(tags).fill(null);
     this.#piece = new Int32Array(tags);
     this.#left = new Int32Array(tags);
-    this.#tickets = new Int32Array(tags);
-    this.#lines = new Array<DelayLine | null>(tags).fill(null);
-    this.#uses = new Int32Array(tags);
+    this.#timeouts = new RequestTimeouts(root.fabric.kernel, this.path, this, tags);
   }
 
   /** Entries in use. */
@@ -137,28 +127,26 @@ export class PeerReads implements Target {
   #end(tag: number, read: OwnedRead): void {
     this.#owner[tag] = null;
     this.#tags[this.#freeTags++] = tag;
-    this.#lines[tag]?.cancel(this.#tickets[tag]!);
+    this.#timeouts.stop(tag);
     read.outstanding--;
     this.#answer(read);
   }
 
-  /** A piece was never answered, or the quarantine of its tag is over. [PCIE] 2.8 */
-  handle(_op: number, arg: EventArg): void {
-    if (typeof arg !== 'number') return;
-    const tag = arg & ((1 << TAG_BITS) - 1);
-    if (arg >> TAG_BITS !== this.#uses[tag]) return;
+  /** A piece was never answered. [PCIE] 2.8 */
+  expired(tag: number): void {
     const read = this.#owner[tag] ?? null;
-    if (read === null) {
-      this.#tags[this.#freeTags++] = tag;
-    } else {
-      this.#report(read, tag);
-      read.states[this.#piece[tag]!] = Piece.Lost;
-      this.#owner[tag] = null;
-      // As long again before the tag is anybody's: whatever was on its way has come by then.
-      this.#tickets[tag] = this.#lines[tag]?.push(arg) ?? 0;
-      read.outstanding--;
-      this.#answer(read);
-    }
+    if (read === null) return;
+    this.#report(read, tag);
+    read.states[this.#piece[tag]!] = Piece.Lost;
+    this.#owner[tag] = null;
+    read.outstanding--;
+    this.#answer(read);
+    this.#pump();
+  }
+
+  /** Whatever was on its way to the tag has come by now. */
+  freed(tag: number): void {
+    this.#tags[this.#freeTags++] = tag;
     this.#pump();
   }
 
@@ -231,22 +219,8 @@ export class PeerReads implements Target {
     this.#piece[tag] = piece;
     this.#left[tag] = tlp.sizeBytes;
     read.outstanding++;
-    this.#watch(tag, this.#root.bridges[egress.index]!.completionTimeoutPs);
+    this.#timeouts.start(tag, this.#root.bridges[egress.index]!.completionTimeoutPs);
     egress.send(tlp);
-  }
-
-  #watch(tag: number, delayPs: number): void {
-    const use = (this.#uses[tag]! + 1) % USES;
-    this.#uses[tag] = use;
-    this.#lines[tag] = null;
-    if (delayPs === 0) return;
-    let line = this.#timeouts.get(delayPs);
-    if (!line) {
-      line = new DelayLine(this.#root.fabric.kernel, delayPs, this, 0);
-      this.#timeouts.set(delayPs, line);
-    }
-    this.#lines[tag] = line;
-    this.#tickets[tag] = line.push(tag | (use << TAG_BITS));
   }
 
   #report(read: OwnedRead, tag: number): void {

@@ -21,8 +21,8 @@ import { DmaStatus, Purpose } from '#emu/pcie/tlp/dma-status.ts';
 import { type Tlp, TlpFlag, TlpKind } from '#emu/pcie/tlp/tlp.ts';
 import type { EventArg, Target } from '#emu/sim/kernel.ts';
 import type { Pending } from '#emu/sim/pending.ts';
-import { CpuTimeouts } from './cpu-timeouts.ts';
 import { type Addressed, ROOT_BUS } from './host-bridge.ts';
+import { RequestTimeouts } from './request-timeouts.ts';
 import type { RootComplex } from './root-complex.ts';
 
 const TAGS = 256;
@@ -55,14 +55,14 @@ export class RootRequester implements Target {
   /** Tags in the order in which they became free. */
   readonly #freeTags: number[] = Array.from({ length: TAGS }, (_, i) => i);
   readonly #waiting: CpuRequest[] = [];
-  readonly #timeouts: CpuTimeouts;
+  readonly #timeouts: RequestTimeouts;
   /** Address of the write being routed. */
   readonly #at: Addressed = { address: 0.5 };
 
   constructor(root: RootComplex) {
     this.#root = root;
     this.path = `${root.path}.cpu`;
-    this.#timeouts = new CpuTimeouts(root.fabric.kernel, this.path, this);
+    this.#timeouts = new RequestTimeouts(root.fabric.kernel, this.path, this, TAGS);
     this.#functional = root.fabric.functional ? new FunctionalPath(root.fabric) : null;
   }
 

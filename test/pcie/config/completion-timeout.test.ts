@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { dmaAddr } from '#emu/base/units.ts';
 import { DevCtl2, Header, Pcie } from '#emu/pcie/config/config-registers.ts';
 import type { Port } from '#emu/pcie/link/port.ts';
-import { CpuTimeouts } from '#emu/pcie/root/cpu-timeouts.ts';
+import { RequestTimeouts } from '#emu/pcie/root/request-timeouts.ts';
 import { DmaStatus, Purpose } from '#emu/pcie/tlp/dma-status.ts';
 import { type Tlp, TlpFlag, TlpKind } from '#emu/pcie/tlp/tlp.ts';
 import { Kernel } from '#emu/sim/kernel.ts';
@@ -240,7 +240,7 @@ test('a tag of the CPU expires after its own time, is free as long again later, 
   const told: string[] = [];
   const tell = (what: string) => (tag: number) => told.push(`${kernel.now} ${what} ${tag}`);
   const requests = { expired: tell('expired'), freed: tell('freed') };
-  const timeouts = new CpuTimeouts(kernel, 'cpu', requests);
+  const timeouts = new RequestTimeouts(kernel, 'cpu', requests, 256);
   for (let start = 0; start < 2; start++) {
     told.length = 0;
     const from = kernel.now;

@@ -1,6 +1,6 @@
 /**
- * Completion timeouts of requests by tag: one of a root port for the CPU ends with all ones, and its tag stays out of
- * use for as long again, so that a late completion finds nobody. [PCIE] 2.8
+ * Completion timeouts of the root complex's own requests by tag, for the CPU or between hierarchies: after one the tag
+ * stays out of use for as long again, so that a late completion finds nobody. [PCIE] 2.8
  * @module
  */
 import { DelayLine } from '#emu/sim/delay-line.ts';
@@ -14,23 +14,25 @@ export interface TimedRequests {
   freed(tag: number): void;
 }
 
-const TAGS = 256;
-
-export class CpuTimeouts implements Target {
+export class RequestTimeouts implements Target {
   readonly path: string;
   readonly #kernel: Kernel;
   readonly #requests: TimedRequests;
   /** By length, ps. */
   readonly #byLength = new Map<number, DelayLine>();
   /** By tag; null without a timeout. */
-  readonly #lines = new Array<DelayLine | null>(TAGS).fill(null);
-  readonly #tickets = new Int32Array(TAGS);
-  readonly #isExpired = new Uint8Array(TAGS);
+  readonly #lines: (DelayLine | null)[];
+  readonly #tickets: Int32Array;
+  readonly #isExpired: Uint8Array;
 
-  constructor(kernel: Kernel, path: string, requests: TimedRequests) {
+  /** @param tags how many there are, from 0 on */
+  constructor(kernel: Kernel, path: string, requests: TimedRequests, tags: number) {
     this.#kernel = kernel;
     this.path = path;
     this.#requests = requests;
+    this.#lines = new Array<DelayLine | null>(tags).fill(null);
+    this.#tickets = new Int32Array(tags);
+    this.#isExpired = new Uint8Array(tags);
   }
 
   /** A request with `tag` goes out; `delayPs` 0 waits for ever. */
